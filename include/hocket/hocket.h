@@ -1,0 +1,407 @@
+/* hocket: groups of ranks that share one tensor program.
+ *
+ * A program runs as several processes, its ranks. Each calls hocket_init and gets a group: its own
+ * rank, the world size, collectives that every rank calls in the same order, and tagged messages
+ * from any rank to any rank.
+ *
+ *     #include <hocket/hocket.h>
+ *     #include <stdio.h>
+ *
+ *     int main(void)
+ *     {
+ *         hocket_group *world;
+ *         if (hocket_init(NULL, &world) != HOCKET_OK) {
+ *             fprintf(stderr, "%s\n", hocket_last_error());
+ *             return 1;
+ *         }
+ *         float x[4] = {1, 2, 3, 4};
+ *         hocket_status status = hocket_all_sum(world, x, 4);
+ *         if (status != HOCKET_OK)
+ *             fprintf(stderr, "%s\n", hocket_last_error());
+ *         else
+ *             printf("rank %d of %d: %g\n", hocket_rank(world), hocket_world_size(world), x[0]);
+ *         hocket_free(world);
+ *         return status != HOCKET_OK;
+ *     }
+ *
+ *     $ cc program.c -lhocket && hocket run -n 4 -- ./a.out
+ *
+ * What holds everywhere:
+ * - Every function that can fail returns a hocket_status. HOCKET_OK is 0. On failure
+ * hocket_last_error() is a sentence that says what was tried, by which rank, with which peer, and
+ * what happened. The library never exits, aborts, prints to stdout or installs a signal handler.
+ * - HOCKET_ERR_INVALID means that an argument is wrong: nothing was sent and the group lives on.
+ * After any other failure of a collective the group is broken for good, and each later call returns
+ * that failure at once.
+ * - Every wait ends: with the result, with the deadline (hocket_set_timeout), or with
+ * HOCKET_ERR_PEER_LOST when a rank has died, which every survivor's hocket_last_error_rank() names.
+ * - Counts are elements, lengths are bytes, times are seconds. Buffers are host memory, contiguous,
+ * and the caller's; they need no alignment beyond their element's.
+ * - Threads: groups are independent. On one group one collective runs at a time (a second thread's
+ * call waits for its turn); messages may go on beside it from any thread; hocket_abort may come
+ * from anywhere. hocket_free must be the last call on its group.
+ */
+#ifndef HOCKET_HOCKET_H
+#define HOCKET_HOCKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define HOCKET_API __attribute__((visibility("default")))
+#else
+#define HOCKET_API
+#endif
+
+#define HOCKET_VERSION_MAJOR 0
+#define HOCKET_VERSION_MINOR 1
+#define HOCKET_VERSION_PATCH 0
+
+/* The version of the library at run time, "0.1.0". */
+HOCKET_API const char *hocket_version(void);
+
+/* === Status =================================================================================== */
+
+/* One list gives each status its code, its name and its meaning. Codes are only ever appended. */
+#define HOCKET_STATUS_LIST(X)                                                                      \
+    X(HOCKET_OK, 0, "ok", "it worked")                                                             \
+    X(HOCKET_ERR_INVALID, 1, "invalid argument", "an argument is wrong; the group lives on")       \
+    X(HOCKET_ERR_NO_MEMORY, 2, "out of memory", "memory could not be allocated")                   \
+    X(HOCKET_ERR_UNAVAILABLE, 3, "unavailable", "not built, not installed or not configured here") \
+    X(HOCKET_ERR_TIMEOUT, 4, "timeout", "the deadline passed")                                     \
+    X(HOCKET_ERR_PEER_LOST, 5, "peer lost", "a rank died or left")                                 \
+    X(HOCKET_ERR_MISMATCH, 6, "mismatch", "ranks called different things")                         \
+    X(HOCKET_ERR_AUTH, 7, "not authenticated", "a secret is missing, wrong, or data was tampered") \
+    X(HOCKET_ERR_PROTOCOL, 8, "protocol error", "a peer sent what it must not")                    \
+    X(HOCKET_ERR_SYSTEM, 9, "system error", "a call of the operating system failed")               \
+    X(HOCKET_ERR_BACKEND, 10, "backend error", "the engine behind a backend failed")               \
+    X(HOCKET_ERR_UNSUPPORTED, 11, "unsupported", "this backend cannot do that")                    \
+    X(HOCKET_ERR_ABORTED, 12, "aborted", "hocket_abort was called")
+
+typedef enum hocket_status {
+#define HOCKET_STATUS_CODE(code, value, name, text) code = value,
+    HOCKET_STATUS_LIST(HOCKET_STATUS_CODE)
+#undef HOCKET_STATUS_CODE
+} hocket_status;
+
+/* The status in words, "peer lost"; "unknown status" for any other number. Never NULL. */
+HOCKET_API const char *hocket_status_name(hocket_status status);
+
+/* This thread's last failure as a sentence, "" before the first. The text is this thread's own and
+ * stays until its next failing call. */
+HOCKET_API const char *hocket_last_error(void);
+
+/* The rank at fault in the last failure, numbered in the group that was called; -1 if no rank is.
+ * Where several are, the lowest. */
+HOCKET_API int hocket_last_error_rank(void);
+
+/* All ranks at fault (late, lost, disagreeing), ascending: writes at most capacity of them and
+ * returns how many there are. ranks may be NULL when capacity is 0. */
+HOCKET_API int hocket_last_error_ranks(int *ranks, int capacity);
+
+/* === Types and reductions ===================================================================== */
+
+typedef enum hocket_dtype {
+    HOCKET_BOOL = 0, /* one byte; any value but 0 is true */
+    HOCKET_INT8 = 1,
+    HOCKET_INT16 = 2,
+    HOCKET_INT32 = 3,
+    HOCKET_INT64 = 4,
+    HOCKET_UINT8 = 5,
+    HOCKET_UINT16 = 6,
+    HOCKET_UINT32 = 7,
+    HOCKET_UINT64 = 8,
+    HOCKET_FLOAT16 = 9,   /* IEEE binary16 */
+    HOCKET_BFLOAT16 = 10, /* the upper half of a float32 */
+    HOCKET_FLOAT32 = 11,
+    HOCKET_FLOAT64 = 12,
+    HOCKET_COMPLEX64 = 13 /* two float32: real, imaginary */
+} hocket_dtype;
+
+/* Bytes of one element; 0 for a number that is no dtype. */
+HOCKET_API size_t hocket_dtype_size(hocket_dtype dtype);
+
+/* "float32"; "unknown dtype" for a number that is none. */
+HOCKET_API const char *hocket_dtype_name(hocket_dtype dtype);
+
+/* Integers wrap. The mean of integers and of bool is HOCKET_ERR_INVALID. On bool, sum and max are
+ * or, prod and min are and. Max and min hand a NaN on; of complex numbers they compare the real
+ * part, then the imaginary part. f16 and bf16 are added up in float32 and rounded once. Every rank
+ * gets the same bits, which depend on the ranks' values and the world, never on timing. */
+typedef enum hocket_reduce {
+    HOCKET_SUM = 0,
+    HOCKET_MEAN = 1,
+    HOCKET_MAX = 2,
+    HOCKET_MIN = 3,
+    HOCKET_PROD = 4,
+    HOCKET_REDUCE_USER = 1 << 16 /* from here on: made by hocket_reduce_create */
+} hocket_reduce;
+
+/* A reduction of the caller's: inout[i] = in[i] op inout[i] for count elements, where in holds the
+ * values of lower ranks. It must be associative. It may be called on any piece of the data, from
+ * the thread that called the collective or the group's worker thread, and must not call the group.
+ */
+typedef void (*hocket_reduce_fn)(const void *in, void *inout, size_t count, void *context);
+
+/* Makes a reduction that any group can use. Every rank must create its reductions in the same
+ * order, so that the same number means the same function. commutative: operands may change places.
+ * HOCKET_ERR_INVALID: fn or reduce is NULL; HOCKET_ERR_NO_MEMORY: too many (1024). */
+HOCKET_API hocket_status hocket_reduce_create(hocket_reduce_fn fn, void *context, bool commutative,
+                                              hocket_reduce *reduce);
+
+/* Gives the number back. Numbers that were never made are ignored. */
+HOCKET_API void hocket_reduce_free(hocket_reduce reduce);
+
+/* === Groups =================================================================================== */
+
+enum {
+    HOCKET_ANY_RANK = -1, /* hocket_probe: from any rank */
+    HOCKET_NO_COLOR = -1  /* hocket_split: takes part, gets no group */
+};
+
+typedef struct hocket_group hocket_group;
+
+typedef struct hocket_config { /* zero-initialised but for size = everything from the environment */
+    size_t size; /* sizeof(hocket_config), so that the struct can grow; 0 is HOCKET_ERR_INVALID */
+    const char
+        *backend; /* any local shm tcp ring jaccl mpi nccl mlx mlx:ring mlx:mpi mlx:jaccl mlx:nccl
+                     mlx:any; NULL is HOCKET_BACKEND, else any: the best that is there */
+    bool strict;  /* nothing configured anywhere: true fails, false gives a group of one */
+    int rank, world_size;    /* world_size 0: both from the environment */
+    const char *coordinator; /* "host:port" or "[v6]:port" where rank 0 listens; for local any name
+                                of the world */
+    double timeout_s;      /* of each call; 0 is HOCKET_TIMEOUT, else 300; INFINITY waits for ever,
+                              deaths are still seen */
+    double init_timeout_s; /* of hocket_init; 0 is 60 */
+    const char *secret; /* 16 characters or more; NULL is HOCKET_SECRET_FILE, else HOCKET_SECRET */
+} hocket_config;
+
+/* Joins the world: meets the other ranks and returns when all are connected. config may be NULL.
+ *
+ * What config leaves open comes from the environment: HOCKET_RANK, HOCKET_WORLD_SIZE,
+ * HOCKET_COORDINATOR, HOCKET_BACKEND, HOCKET_HOSTFILE, HOCKET_SECRET_FILE, HOCKET_SECRET,
+ * HOCKET_TIMEOUT (seconds, "inf") and HOCKET_LOG (error, warn, info, debug; goes to stderr).
+ * `hocket run` sets them. When nothing says that there is a world, strict fails with
+ * HOCKET_ERR_UNAVAILABLE and otherwise *group is a group of one. When something does, failing to
+ * reach it is an error on every rank.
+ *
+ * Without a secret, ranks listen on and connect to loopback only, unless HOCKET_INSECURE=1.
+ *
+ * A second call for the same world while the first lives gives a duplicate: the same ranks and
+ * connections, a context of its own. It is collective, like the first.
+ *
+ * The backend local makes ranks of threads of one process: each passes its rank, the world_size,
+ * and the same coordinator name (or NULL). *group is NULL after a failure. */
+HOCKET_API hocket_status hocket_init(const hocket_config *config, hocket_group **group);
+
+/* Leaves the group. Not collective, does not wait for the others. NULL is fine. A subgroup lives on
+ * when its parent is freed, in any order; connections close with the last group that uses them.
+ * Requests must have been waited for. */
+HOCKET_API void hocket_free(hocket_group *group);
+
+/* Whether a backend is built in and its library loads here. After false, hocket_last_error() has
+ * the reason. */
+HOCKET_API bool hocket_is_available(const char *backend);
+
+/* The backend that carries the group, "tcp". Lives as long as the group. */
+HOCKET_API const char *hocket_backend(const hocket_group *group);
+HOCKET_API int hocket_rank(const hocket_group *group);
+HOCKET_API int hocket_world_size(const hocket_group *group);
+
+/* The deadline of each later call on this group, in seconds; INFINITY waits for ever.
+ * HOCKET_ERR_INVALID: zero, negative or NaN. */
+HOCKET_API hocket_status hocket_set_timeout(hocket_group *group, double seconds);
+
+/* Collective: ranks with the same color (>= 0) form a subgroup, ordered by key, ties by rank.
+ * HOCKET_NO_COLOR takes part and gets *subgroup = NULL. A subgroup inherits the timeout. */
+HOCKET_API hocket_status hocket_split(hocket_group *group, int color, int key,
+                                      hocket_group **subgroup);
+
+/* Breaks the group on every rank: each call that waits or comes later returns HOCKET_ERR_ABORTED
+ * with this reason (NULL is fine) and this rank as the one at fault. From any thread. */
+HOCKET_API hocket_status hocket_abort(hocket_group *group, const char *reason);
+
+/* After a failure: a renumbered group of those who are left, over the connections that are left.
+ * Every survivor calls it. On a group that is not broken it is HOCKET_ERR_INVALID. */
+HOCKET_API hocket_status hocket_shrink(hocket_group *group, hocket_group **survivors);
+
+/* === Collectives =================================================================================
+ *
+ * Every rank of the group calls the same one with the same counts, dtype, reduction and root, in
+ * the same order; if they disagree they get HOCKET_ERR_MISMATCH. send == recv means in place; where
+ * the sizes differ, the smaller buffer may be this rank's own block of the larger one. Other
+ * overlaps are not allowed. Buffers that a rank has no use for (recv off the root) may be NULL, and
+ * so may any buffer of 0 elements. n is the world size.
+ *
+ * Errors of all: INVALID (arguments), TIMEOUT, PEER_LOST, MISMATCH, ABORTED, NO_MEMORY, SYSTEM,
+ * UNSUPPORTED (a delegate's limits), BACKEND (the delegate's own failure). */
+
+/* recv[i] = op over all ranks of send[i]. send, recv: count. */
+HOCKET_API hocket_status hocket_all_reduce(hocket_group *group, const void *send, void *recv,
+                                           size_t count, hocket_dtype dtype, hocket_reduce reduce);
+/* The sum of float32, in place. */
+HOCKET_API hocket_status hocket_all_sum(hocket_group *group, float *data, size_t count);
+/* recv = the ranks' send one after the other. send: send_count, recv: n * send_count. */
+HOCKET_API hocket_status hocket_all_gather(hocket_group *group, const void *send, void *recv,
+                                           size_t send_count, hocket_dtype dtype);
+/* The same with counts[r] elements from rank r. send: counts[rank], recv: their sum; counts: n, the
+ * same on all ranks. */
+HOCKET_API hocket_status hocket_all_gather_v(hocket_group *group, const void *send, void *recv,
+                                             const size_t *counts, hocket_dtype dtype);
+/* Reduces n blocks of recv_count and leaves block r on rank r. send: n * recv_count, recv:
+ * recv_count. */
+HOCKET_API hocket_status hocket_reduce_scatter(hocket_group *group, const void *send, void *recv,
+                                               size_t recv_count, hocket_dtype dtype,
+                                               hocket_reduce reduce);
+/* The same with blocks of counts[r]. send: their sum, recv: counts[rank]. */
+HOCKET_API hocket_status hocket_reduce_scatter_v(hocket_group *group, const void *send, void *recv,
+                                                 const size_t *counts, hocket_dtype dtype,
+                                                 hocket_reduce reduce);
+/* data of root to everyone's data. data: count. */
+HOCKET_API hocket_status hocket_broadcast(hocket_group *group, void *data, size_t count,
+                                          hocket_dtype dtype, int root);
+/* As all_reduce, on root alone. recv is written on the root only. */
+HOCKET_API hocket_status hocket_reduce_to(hocket_group *group, const void *send, void *recv,
+                                          size_t count, hocket_dtype dtype, hocket_reduce reduce,
+                                          int root);
+/* As all_gather, on root alone. */
+HOCKET_API hocket_status hocket_gather(hocket_group *group, const void *send, void *recv,
+                                       size_t send_count, hocket_dtype dtype, int root);
+/* Block r of root's send to rank r's recv. send: n * recv_count on the root, recv: recv_count. */
+HOCKET_API hocket_status hocket_scatter(hocket_group *group, const void *send, void *recv,
+                                        size_t recv_count, hocket_dtype dtype, int root);
+/* Block j of rank i's send becomes block i of rank j's recv. send, recv: n * count_per_rank. */
+HOCKET_API hocket_status hocket_all_to_all(hocket_group *group, const void *send, void *recv,
+                                           size_t count_per_rank, hocket_dtype dtype);
+/* The same with send_counts[j] elements to rank j and recv_counts[i] from rank i; blocks lie one
+ * after the other. Not in place. */
+HOCKET_API hocket_status hocket_all_to_all_v(hocket_group *group, const void *send,
+                                             const size_t *send_counts, void *recv,
+                                             const size_t *recv_counts, hocket_dtype dtype);
+/* Rank r's send goes to recv on rank to[r], or nowhere where to[r] is -1; who gets none gets zeros.
+ * to: n entries, the same on all ranks, no target twice. send, recv: count. */
+HOCKET_API hocket_status hocket_permute(hocket_group *group, const void *send, void *recv,
+                                        size_t count, hocket_dtype dtype, const int *to);
+/* Returns when every rank has called it. */
+HOCKET_API hocket_status hocket_barrier(hocket_group *group);
+
+/* === Messages ====================================================================================
+ *
+ * Byte strings from any rank to any rank, to oneself too. Messages with the same sender and tag
+ * arrive in the order they were sent. A message goes without a waiting receiver as long as what
+ * lies unread from this sender at that receiver stays under 256 MiB; above that, the send waits for
+ * the receive. When a send returns, its bytes need no more help from the sender. A receive or probe
+ * that times out consumed nothing and breaks nothing. */
+
+#define HOCKET_TAG_RESERVED \
+    UINT32_C(0xF0000000) /* tags below are the caller's; from here on HOCKET_ERR_INVALID */
+
+HOCKET_API hocket_status hocket_send_bytes(hocket_group *group, int to, uint32_t tag,
+                                           const void *bytes, size_t length);
+/* *bytes is memory to free(), NULL only on failure; *length is learned from the message. */
+HOCKET_API hocket_status hocket_recv_bytes(hocket_group *group, int from, uint32_t tag,
+                                           void **bytes, size_t *length);
+/* Into the caller's buffer. When it is too small: HOCKET_ERR_INVALID, *length says what is needed,
+ * the message stays. */
+HOCKET_API hocket_status hocket_recv_into(hocket_group *group, int from, uint32_t tag, void *buffer,
+                                          size_t capacity, size_t *length);
+/* Waits until a message is there and says from whom and how long; takes nothing. from may be
+ * HOCKET_ANY_RANK; source and length may be NULL. */
+HOCKET_API hocket_status hocket_probe(hocket_group *group, int from, uint32_t tag, int *source,
+                                      size_t *length);
+
+/* === Nonblocking forms ===========================================================================
+ *
+ * Each starts the operation above and returns a request at once. Arguments are checked at the call
+ * (an error there makes no request: *request is NULL). Buffers, and the arrays of counts, belong to
+ * the operation until its request is waited for. Collectives of one group run in the order of the
+ * calls, blocking ones included. The deadline counts from the call. */
+
+typedef struct hocket_request hocket_request;
+
+/* Waits for the operation and returns its status. Frees the request, also on error. NULL is
+ * HOCKET_ERR_INVALID. */
+HOCKET_API hocket_status hocket_wait(hocket_request *request);
+/* Does not wait. *done = true: the status is the operation's and the request is freed. */
+HOCKET_API hocket_status hocket_test(hocket_request *request, bool *done);
+
+HOCKET_API hocket_status hocket_all_reduce_async(hocket_group *group, const void *send, void *recv,
+                                                 size_t count, hocket_dtype dtype,
+                                                 hocket_reduce reduce, hocket_request **request);
+HOCKET_API hocket_status hocket_all_sum_async(hocket_group *group, float *data, size_t count,
+                                              hocket_request **request);
+HOCKET_API hocket_status hocket_all_gather_async(hocket_group *group, const void *send, void *recv,
+                                                 size_t send_count, hocket_dtype dtype,
+                                                 hocket_request **request);
+HOCKET_API hocket_status hocket_all_gather_v_async(hocket_group *group, const void *send,
+                                                   void *recv, const size_t *counts,
+                                                   hocket_dtype dtype, hocket_request **request);
+HOCKET_API hocket_status hocket_reduce_scatter_async(hocket_group *group, const void *send,
+                                                     void *recv, size_t recv_count,
+                                                     hocket_dtype dtype, hocket_reduce reduce,
+                                                     hocket_request **request);
+HOCKET_API hocket_status hocket_reduce_scatter_v_async(hocket_group *group, const void *send,
+                                                       void *recv, const size_t *counts,
+                                                       hocket_dtype dtype, hocket_reduce reduce,
+                                                       hocket_request **request);
+HOCKET_API hocket_status hocket_broadcast_async(hocket_group *group, void *data, size_t count,
+                                                hocket_dtype dtype, int root,
+                                                hocket_request **request);
+HOCKET_API hocket_status hocket_reduce_to_async(hocket_group *group, const void *send, void *recv,
+                                                size_t count, hocket_dtype dtype,
+                                                hocket_reduce reduce, int root,
+                                                hocket_request **request);
+HOCKET_API hocket_status hocket_gather_async(hocket_group *group, const void *send, void *recv,
+                                             size_t send_count, hocket_dtype dtype, int root,
+                                             hocket_request **request);
+HOCKET_API hocket_status hocket_scatter_async(hocket_group *group, const void *send, void *recv,
+                                              size_t recv_count, hocket_dtype dtype, int root,
+                                              hocket_request **request);
+HOCKET_API hocket_status hocket_all_to_all_async(hocket_group *group, const void *send, void *recv,
+                                                 size_t count_per_rank, hocket_dtype dtype,
+                                                 hocket_request **request);
+HOCKET_API hocket_status hocket_all_to_all_v_async(hocket_group *group, const void *send,
+                                                   const size_t *send_counts, void *recv,
+                                                   const size_t *recv_counts, hocket_dtype dtype,
+                                                   hocket_request **request);
+HOCKET_API hocket_status hocket_permute_async(hocket_group *group, const void *send, void *recv,
+                                              size_t count, hocket_dtype dtype, const int *to,
+                                              hocket_request **request);
+HOCKET_API hocket_status hocket_barrier_async(hocket_group *group, hocket_request **request);
+HOCKET_API hocket_status hocket_send_bytes_async(hocket_group *group, int to, uint32_t tag,
+                                                 const void *bytes, size_t length,
+                                                 hocket_request **request);
+/* *bytes and *length are set when the request is done. */
+HOCKET_API hocket_status hocket_recv_bytes_async(hocket_group *group, int from, uint32_t tag,
+                                                 void **bytes, size_t *length,
+                                                 hocket_request **request);
+HOCKET_API hocket_status hocket_recv_into_async(hocket_group *group, int from, uint32_t tag,
+                                                void *buffer, size_t capacity, size_t *length,
+                                                hocket_request **request);
+HOCKET_API hocket_status hocket_probe_async(hocket_group *group, int from, uint32_t tag,
+                                            int *source, size_t *length, hocket_request **request);
+
+/* === Memory ======================================================================================
+ *
+ * Memory that transports reach without a copy (shared segments, registered regions). Not
+ * collective. Other memory works everywhere too. */
+
+/* 64-byte aligned, zeroed. HOCKET_ERR_NO_MEMORY. */
+HOCKET_API hocket_status hocket_alloc(hocket_group *group, size_t bytes, void **memory);
+/* Only memory from hocket_alloc on the same group; NULL is fine. Before hocket_free of the group.
+ */
+HOCKET_API void hocket_dealloc(hocket_group *group, void *memory);
+/* Makes the caller's own memory known until hocket_unregister, which takes the same start. */
+HOCKET_API hocket_status hocket_register(hocket_group *group, void *memory, size_t bytes);
+HOCKET_API hocket_status hocket_unregister(hocket_group *group, void *memory);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
