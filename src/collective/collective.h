@@ -1,0 +1,52 @@
+/* The collectives over any transport. Arguments were checked by group/; counts may be 0; send ==
+ * recv means in place, and where the sizes differ the smaller buffer may be this rank's own block
+ * of the larger one.
+ *
+ * Each function picks the transport's native form, or an algorithm by choose.c, or (on a delegate
+ * that cannot send to any rank) a composition of native ones. All ranks pick alike, since they pick
+ * by what they agree on.
+ */
+#ifndef HK_COLLECTIVE_COLLECTIVE_H
+#define HK_COLLECTIVE_COLLECTIVE_H
+
+#include "transport/call.h"
+
+/* What a group brings along for its collectives. */
+typedef struct hk_team {
+    hk_comm *comm;
+    const hocket_collectives *native; /* or NULL */
+    void *handle;                     /* of native */
+} hk_team;
+
+/* Collective where the transport has native collectives. */
+hocket_status hk_team_open(hk_comm *comm, hk_call *call, hk_team *team);
+void hk_team_close(hk_team *team);
+
+hocket_status hk_all_reduce(hk_team *team, hk_call *call, const void *send, void *recv,
+                            size_t count, hocket_dtype dtype, hocket_reduce reduce);
+hocket_status hk_all_gather(hk_team *team, hk_call *call, const void *send, void *recv,
+                            size_t send_count, hocket_dtype dtype);
+hocket_status hk_all_gather_v(hk_team *team, hk_call *call, const void *send, void *recv,
+                              const size_t *counts, hocket_dtype dtype);
+hocket_status hk_reduce_scatter(hk_team *team, hk_call *call, const void *send, void *recv,
+                                size_t recv_count, hocket_dtype dtype, hocket_reduce reduce);
+hocket_status hk_reduce_scatter_v(hk_team *team, hk_call *call, const void *send, void *recv,
+                                  const size_t *counts, hocket_dtype dtype, hocket_reduce reduce);
+hocket_status hk_broadcast(hk_team *team, hk_call *call, void *data, size_t count,
+                           hocket_dtype dtype, int root);
+hocket_status hk_reduce_to(hk_team *team, hk_call *call, const void *send, void *recv, size_t count,
+                           hocket_dtype dtype, hocket_reduce reduce, int root);
+hocket_status hk_gather(hk_team *team, hk_call *call, const void *send, void *recv,
+                        size_t send_count, hocket_dtype dtype, int root);
+hocket_status hk_scatter(hk_team *team, hk_call *call, const void *send, void *recv,
+                         size_t recv_count, hocket_dtype dtype, int root);
+hocket_status hk_all_to_all(hk_team *team, hk_call *call, const void *send, void *recv,
+                            size_t count_per_rank, hocket_dtype dtype);
+hocket_status hk_all_to_all_v(hk_team *team, hk_call *call, const void *send,
+                              const size_t *send_counts, void *recv, const size_t *recv_counts,
+                              hocket_dtype dtype);
+hocket_status hk_permute(hk_team *team, hk_call *call, const void *send, void *recv, size_t count,
+                         hocket_dtype dtype, const int *to);
+hocket_status hk_barrier(hk_team *team, hk_call *call);
+
+#endif

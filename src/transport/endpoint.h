@@ -1,0 +1,77 @@
+/* An endpoint is one opened transport: it makes progress, waits, and knows what has failed.
+ *
+ *     group A    group B    group C            hk_comm: members, context, fault
+ *         \         |         /
+ *          hk_endpoint                         one lock, one leader, health of each rank, news
+ *               |
+ *          hocket_transport                    post, cancel, progress, probe
+ *
+ * Lock: every slot of the transport is called with the endpoint's lock held, so slots never run
+ * twice at a time.
+ *
+ * Leader: of the threads that wait, one at a time calls progress; it may sleep there, holding the
+ * lock. A thread that wants the lock meanwhile counts itself in `wanting`, calls the transport's
+ * wake, and the leader steps aside.
+ *
+ * News: context 0 carries small messages between endpoints (a rank died, a group is broken, a rank
+ * left a group). For each peer one receive is always posted there, so that a peer's death is seen
+ * even by a rank that waits for nobody in particular.
+ */
+#ifndef HK_TRANSPORT_ENDPOINT_H
+#define HK_TRANSPORT_ENDPOINT_H
+
+#include <hocket/transport.h>
+#include "core/deadline.h"
+#include "core/status.h"
+
+typedef struct hk_endpoint hk_endpoint;
+
+/* A group as its endpoint sees it. Fields are constant after hk_comm_open unless they say
+ * otherwise. */
+typedef struct hk_comm {
+    hk_endpoint *endpoint;
+    uint64_t context;     /* collectives; messages go under hk_comm_messages(comm) */
+    int rank, size;       /* in the group */
+    int *ranks;           /* world rank of each member */
+    bool broken;          /* fault is set; read without the lock as a hint */
+    hk_error *fault;      /* why the group is broken; ranks numbered in the group */
+    bool *left;           /* members that have left the group */
+    struct hk_comm *next; /* the endpoint's list */
+} hk_comm;
+
+/* Wraps an opened transport. Owned by the comms on it: the last hk_comm_close closes the transport.
+ * On failure the transport is not closed. */
+hocket_status hk_endpoint_open(const hocket_transport *transport, void *self,
+                               hk_endpoint **endpoint);
+
+/* For an endpoint without any comm. */
+void hk_endpoint_close(hk_endpoint *endpoint);
+
+const hocket_transport *hk_endpoint_transport(const hk_endpoint *endpoint);
+void *hk_endpoint_self(const hk_endpoint *endpoint);
+int hk_endpoint_rank(const hk_endpoint *endpoint);
+int hk_endpoint_size(const hk_endpoint *endpoint);
+bool hk_endpoint_is_delegate(const hk_endpoint *endpoint);
+
+/* Opens a group over members ranks[0..size-1] (copied), which contain this rank. The context is the
+ * same on all members and nobody else's. */
+hocket_status hk_comm_open(hk_endpoint *endpoint, uint64_t context, const int *ranks, int size,
+                           hk_comm **comm);
+
+/* Leaves: tells the members, without waiting for them. NULL is fine. */
+void hk_comm_close(hk_comm *comm);
+
+/* A context for messages beside the one for collectives, and contexts of children. */
+uint64_t hk_comm_messages(const hk_comm *comm);
+uint64_t hk_context_child(uint64_t parent, uint64_t number, uint64_t color);
+#define HK_CONTEXT_NEWS UINT64_C(0)
+#define HK_CONTEXT_WORLD UINT64_C(1)
+
+/* Breaks the group for good with this error (the first one stays) and tells the members. Returns
+ * the group's fault as this thread's error. */
+hocket_status hk_comm_break(hk_comm *comm, const hk_error *error);
+
+/* HOCKET_OK, or the group's fault as this thread's error. Looks at the news first. */
+hocket_status hk_comm_check(hk_comm *comm);
+
+#endif
