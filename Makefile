@@ -1,0 +1,44 @@
+# A thin front for CMake: each target is one line that CMakePresets.json or a script carries out.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+PREFIX ?= /usr/local
+export JOBS
+
+# The inner build has flags and a job count of its own.
+BUILD = cmake --preset $(1) >/dev/null && \
+        MAKEFLAGS=--no-print-directory cmake --build --preset $(1) -j$(JOBS)
+
+.PHONY: all debug asan ubsan tsan deps demo check check-debug check-asan check-ubsan check-tsan \
+        check-portable install format clean help
+
+all: ## build/bin/hocket, build/lib/libhocket.so and, where MLX is, build/lib/libhocket-mlx.so
+	@$(call BUILD,release)
+
+debug asan ubsan tsan: ## the same in build-<name>
+	@$(call BUILD,$@)
+
+deps: ## get what is missing: system packages, and MLX into .deps/
+	@scripts/deps.sh
+
+demo: deps all ## the main job on real weights
+	@scripts/demo.sh
+
+check: deps ## build and run every test
+	@scripts/check.sh release
+
+check-debug check-asan check-ubsan check-tsan: deps ## the tests in another flavour
+	@scripts/check.sh $(patsubst check-%,%,$@)
+
+check-portable: deps ## cross-compile for aarch64 Linux and macOS
+	@scripts/portable.sh
+
+install: all ## into PREFIX (/usr/local), under DESTDIR when that is set
+	@cmake --install build --prefix $(PREFIX)
+
+format: ## lay out all C and C++ by .clang-format
+	@git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
+
+clean: ## remove everything that was built; .deps/ stays
+	@rm -rf build build-debug build-asan build-ubsan build-tsan build-portable
+
+help: ## this list
+	@sed -n 's/^\([a-z -]*\):.*## /\1: /p' Makefile

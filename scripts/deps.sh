@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Gets what hocket is built from and leaves alone what is there: system packages from apt or Homebrew,
+# MLX's wheel into .deps/mlx. With everything in place it only looks, which takes a moment.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/common.sh
+
+MLX_VERSION=0.32.4
+
+has() { command -v "$1" >/dev/null 2>&1; }
+has_module() { has pkg-config && pkg-config --exists "$1"; }
+
+# libopenblas is opened at run time by this name, so no header or pkg-config file stands for it.
+has_openblas() {
+    if [ "$(uname -s)" = Darwin ]; then
+        return 0    # Accelerate serves there
+    fi
+    # Not grep -q: it would hang up on ldconfig, and pipefail would call that a failure.
+    PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | grep 'libopenblas\.so\.0' >/dev/null
+}
+
+# One line for each thing that is missing: Debian's package, Homebrew's package.
+missing_packages() {
+    has cc || echo "gcc -"
+    has c++ || echo "g++ -"
+    has make || echo "make make"
+    has cmake || echo "cmake cmake"
+    has pkg-config || echo "pkg-config pkg-config"
+    has_module libsodium || echo "libsodium-dev libsodium"
+    has_module libcjson || echo "libcjson-dev cjson"
+    has_module cmocka || echo "libcmocka-dev cmocka"
+    has_openblas || echo "libopenblas0 -"
+    find_python >/dev/null || echo "python3-pip python"
+}
+
+install_with_apt() {
+    local root=()
+    if [ "$(id -u)" != 0 ]; then
+        has sudo || return 1
+        root=(sudo)
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    "${root[@]}" apt-get update -q || true    # an old list may still know the packages
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends "$@"
+}
+
+install_system_packages() {
+    local column=1 packages
+    [ "$(uname -s)" = Darwin ] && column=2
+    packages=$(missing_packages | cut -d' ' -f$column | grep -v '^-$' | sort -u || true)
+    [ -n "$packages" ] || return 0
+    echo "deps: installing" $packages >&2
+    if has apt-get && install_with_apt $packages; then
+        return 0
+    elif has brew && brew install $packages; then
+        return 0
+    fi
+    echo "deps: could not install by itself; please install these packages:" $packages >&2
+    exit 1
+}
+
+install_mlx() {
+    local package=mlx-cpu
+    [ "$(uname -s)" = Darwin ] && package=mlx-metal
+    if [ -n "${HOCKET_MLX_ROOT:-}" ]; then
+        return 0    # the caller brings an own MLX
+    fi
+    install_wheel "$package==$MLX_VERSION" .deps/mlx
+}
+
+install_system_packages
+install_mlx
