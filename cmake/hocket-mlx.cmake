@@ -21,6 +21,12 @@ if(HOCKET_HAVE_MLX)
     target_include_directories(hocket-mlx SYSTEM PRIVATE "${HOCKET_MLX_ROOT}/include")
     target_link_libraries(hocket-mlx PUBLIC hocket PRIVATE hocket-flags "${mlx_library}"
                           Threads::Threads ${CMAKE_DL_LIBS})
+    if(NOT APPLE)
+        target_link_options(hocket-mlx PRIVATE
+                            "LINKER:--version-script,${PROJECT_SOURCE_DIR}/cmake/hocket-mlx.map")
+        set_target_properties(hocket-mlx PROPERTIES
+                              LINK_DEPENDS "${PROJECT_SOURCE_DIR}/cmake/hocket-mlx.map")
+    endif()
     get_filename_component(mlx_folder "${mlx_library}" DIRECTORY)
     hocket_rpath(hocket-mlx . "${mlx_folder}")
     install(TARGETS hocket-mlx LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The libraries export hocket_ names and nothing else, and every public header compiles by itself, as
+# C11 and as C++17.
+set -euo pipefail
+cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}"
+build=${HOCKET_BUILD_DIR:-build}
+
+faults=0
+fault() {
+    echo "exports: $*"
+    faults=$((faults + 1))
+}
+
+suffix=so
+names() { nm -D --defined-only "$1" | awk '{print $3}' | sed 's/@.*//'; }
+if [ "$(uname -s)" = Darwin ]; then
+    suffix=dylib
+    names() { nm -gU "$1" | awk '{print $3}' | sed 's/^_//'; }
+fi
+
+exported=0
+for library in "$build/lib/libhocket.$suffix" "$build/lib/libhocket-mlx.$suffix"; do
+    if [ ! -e "$library" ]; then
+        [ "$library" = "$build/lib/libhocket-mlx.$suffix" ] || fault "$library was not built"
+        continue
+    fi
+    while read -r name; do
+        exported=$((exported + 1))
+        [[ $name == hocket_* ]] || fault "$library exports $name"
+    done < <(names "$library")
+done
+
+[ "$exported" -gt 0 ] || fault "no exported name was seen"
+
+headers=0
+for header in include/hocket/*.h; do
+    headers=$((headers + 1))
+    name=hocket/$(basename "$header")
+    warnings="-Wall -Wextra -Werror -pedantic -Wstrict-prototypes"
+    echo "#include <$name>" | ${CC:-cc} -std=c11 $warnings -Iinclude -fsyntax-only -x c - ||
+        fault "$name does not compile as C11"
+    echo "#include <$name>" | ${CXX:-c++} -std=c++17 ${warnings% *} -Iinclude -fsyntax-only -x c++ - ||
+        fault "$name does not compile as C++17"
+done
+
+[ "$faults" = 0 ] || exit 1
+echo "exports: $exported names, $headers headers"
