@@ -43,7 +43,7 @@ typedef struct hk_call {
     hk_time deadline;
     const hk_what *what;
     hk_op *posted;
-    void *scratch; /* freed by hk_call_end */
+    void *scratch; /* the pieces, a list freed by hk_call_end */
 } hk_call;
 
 void hk_call_begin(hk_call *call, hk_comm *comm, uint64_t context, uint32_t tag, hk_time deadline,
@@ -53,8 +53,8 @@ void hk_call_begin(hk_call *call, hk_comm *comm, uint64_t context, uint32_t tag,
  * breaks its group here. */
 hocket_status hk_call_end(hk_call *call, hocket_status status);
 
-/* Memory for the length of the call, 64-byte aligned; NULL with the error set. At most one piece a
- * call. */
+/* Memory for the length of the call, 64-byte aligned; NULL with the error set. Any number of
+ * pieces a call. */
 void *hk_call_scratch(hk_call *call, size_t bytes);
 
 /* Start a send or a receive; op is the caller's and must stay until hk_finish or hk_call_end. Ranks
