@@ -1,0 +1,37 @@
+/* MLX's ring hostfile: a JSON list with one entry a rank, in rank order, each a list of "ip:port"
+ * strings on which that rank listens.
+ *
+ *     [["192.168.1.17:5000", "192.168.2.17:5000"], ["192.168.1.18:5000"]]
+ */
+#ifndef HK_CORE_HOSTFILE_H
+#define HK_CORE_HOSTFILE_H
+
+#include "core/status.h"
+
+#define HK_HOSTFILE_BYTES_MAX (1 << 20)
+#define HK_HOSTFILE_RANKS_MAX 4096
+#define HK_HOSTFILE_ADDRESSES_MAX 64 /* of one rank */
+#define HK_HOSTFILE_TEXT_MAX 300     /* of one address, with its NUL */
+
+typedef struct hk_hostfile_rank {
+    char **addresses; /* "host:port", not resolved */
+    int address_count;
+} hk_hostfile_rank;
+
+typedef struct hk_hostfile {
+    hk_hostfile_rank *ranks;
+    int rank_count; /* at least 1, each with at least one address */
+} hk_hostfile;
+
+/* From length bytes of JSON; name is the file's, for the error text. On failure *hostfile is empty
+ * and needs no close. INVALID: not such a list, or beyond a limit above. */
+hocket_status hk_hostfile_parse(const char *json, size_t length, const char *name,
+                                hk_hostfile *hostfile);
+
+/* From a file. SYSTEM: it cannot be read. */
+hocket_status hk_hostfile_read(const char *path, hk_hostfile *hostfile);
+
+/* A zeroed or closed hostfile is fine. */
+void hk_hostfile_close(hk_hostfile *hostfile);
+
+#endif

@@ -1,0 +1,42 @@
+/* What hocket_init goes by: the caller's config over HOCKET_* variables over those of another
+ * launcher, variable by variable. */
+#ifndef HK_CORE_SETTINGS_H
+#define HK_CORE_SETTINGS_H
+
+#include "core/status.h"
+
+#define HK_WORLD_MAX 4096 /* ranks */
+#define HK_SECRET_MIN 16  /* bytes */
+#define HK_SECRET_MAX 4096
+#define HK_BACKEND_MAX 32      /* with its NUL */
+#define HK_COORDINATOR_MAX 300 /* with its NUL */
+#define HK_PATH_MAX 4096
+
+typedef struct hk_settings {
+    char backend[HK_BACKEND_MAX]; /* "any" when nothing names one */
+    bool strict;
+    bool configured;      /* something says that there is a world */
+    int rank, world_size; /* 0 of 1 when not configured */
+    char coordinator[HK_COORDINATOR_MAX]; /* "host:port", or "" when nothing names one */
+    double timeout_s, init_timeout_s;     /* above 0; INFINITY waits for ever */
+    unsigned char secret[HK_SECRET_MAX];
+    size_t secret_length; /* 0: there is none */
+    bool insecure;        /* HOCKET_INSECURE=1: without a secret, beyond loopback too */
+    char hostfile[HK_PATH_MAX]; /* HOCKET_HOSTFILE, else MLX_HOSTFILE; "" for none */
+    const char *launcher; /* whose variables gave the rank, "Open MPI"; NULL: config or HOCKET_* */
+} hk_settings;
+
+/* config may be NULL. INVALID, with the name and value of the field or variable, where one is
+ * wrong or half of a world is missing; SYSTEM where the file of the secret or the hostfile cannot
+ * be read. A missing coordinator is not an error yet, since not every backend needs one. On failure
+ * nothing of the secret is left in *settings. */
+hocket_status hk_settings_read(const hocket_config *config, hk_settings *settings);
+
+/* For backends that meet: INVALID, saying what to set, where there are several ranks and nothing
+ * names a coordinator. */
+hocket_status hk_settings_need_coordinator(const hk_settings *settings);
+
+/* Overwrites the secret. Must be called once the settings are of no more use. */
+void hk_settings_wipe(hk_settings *settings);
+
+#endif
