@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Compiles and links libhocket for machines that are not at hand, with the compiler of the wheel
+# `ziglang`, which carries the headers of macOS and of other Linux machines; and libhocket-mlx for macOS
+# against the wheel `mlx-metal`. Nothing is run. libsodium and cJSON are not there for those machines:
+# their headers are the same everywhere, and empty functions of their names stand in when we link, so
+# that a name of our own that only Linux's file defines is still found missing.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+source scripts/common.sh
+
+ZIG_VERSION=0.17.1
+MLX_METAL_VERSION=0.32.4
+OUT=build-portable
+ROOMS="core wire transport collective group graph"
+JOBS=${JOBS:-2}
+
+python=$(find_python) || exit 1
+install_wheel "ziglang==$ZIG_VERSION" .deps/zig || exit 1
+install_wheel "mlx-metal==$MLX_METAL_VERSION" .deps/mlx-metal \
+    --platform macosx_14_0_arm64 || exit 1
+
+export ZIG_GLOBAL_CACHE_DIR=$PWD/.deps/zig-cache ZIG_LOCAL_CACHE_DIR=$PWD/$OUT/cache
+zig() { PYTHONPATH=.deps/zig "$python" -m ziglang "$@"; }
+export -f zig
+export python
+
+# The headers of the two libraries alone: all of /usr/include would hide the target's own.
+headers=$OUT/headers
+rm -rf "$headers"
+mkdir -p "$headers"
+for module in libsodium libcjson; do
+    folder=$(pkg-config --variable=includedir "$module")
+    for name in sodium.h sodium cjson; do
+        [ -e "$folder/$name" ] && ln -sfn "$folder/$name" "$headers/$name"
+    done
+done
+
+FLAGS="-O1 -fPIC -fvisibility=hidden -Wall -Wextra -Werror -Iinclude -Isrc -isystem $headers"
+passed=0 failed=0
+
+# check NAME COMMAND...: one line of the result.
+check() {
+    local name=$1
+    shift
+    if "$@"; then
+        passed=$((passed + 1))
+        echo "ok      $name"
+    else
+        failed=$((failed + 1))
+        echo "FAILED  $name"
+    fi
+}
+
+# compile TARGET KIND FLAGS SOURCE...: objects into $OUT/TARGET/KIND.
+compile() {
+    local target=$1 kind=$2 flags=$3
+    shift 3
+    local folder=$OUT/$target/$kind
+    mkdir -p "$folder"
+    rm -f "$folder"/*.o
+    printf '%s\n' "$@" | xargs -P "$JOBS" -I{} bash -c \
+        'object=$(echo "${1#src/}" | tr / -).o
+         zig $2 -target $3 $4 -c "$1" -o "$5/$object"' _ {} "$kind" "$target" "$flags" "$folder"
+}
+
+# Empty functions for every name of libsodium and cJSON that the sources use.
+stand_in() {
+    grep -ohE --include='*.c' '\b(sodium|crypto|randombytes|cJSON)_[A-Za-z0-9_]+\b' -r src | sort -u |
+        sed 's/.*/void &(void);\nvoid &(void)\n{\n}/' >"$OUT/stand-in.c"
+}
+
+library() {
+    local target=$1 name=$2
+    local sources=() system=-D_GNU_SOURCE link=(-shared -Wl,-z,defs -Wl,-soname,libhocket.so.0.1)
+    for room in $ROOMS; do
+        for source in src/"$room"/*.c; do
+            [ -e "$source" ] && sources+=("$source")
+        done
+    done
+    if [[ $target == *macos* ]]; then
+        system=-D_DARWIN_C_SOURCE
+        link=(-dynamiclib -install_name @rpath/libhocket.0.1.dylib)
+    fi
+    compile "$target" cc "-std=c11 $system -ffp-contract=off $FLAGS" "${sources[@]}" &&
+        zig cc -target "$target" "${link[@]}" "$OUT/$target"/cc/*.o "$OUT/stand-in.c" \
+            -o "$OUT/$target/$name"
+}
+
+shim() {
+    local target=$1 name=$2 mlx=.deps/mlx-metal/mlx
+    compile "$target" c++ "-std=c++20 -D_DARWIN_C_SOURCE $FLAGS -isystem $mlx/include" \
+        src/mlx/*.cpp &&
+        zig c++ -target "$target" -dynamiclib "$OUT/$target"/c++/*.o \
+            "$OUT/$target/libhocket.dylib" "$mlx/lib/libmlx.dylib" -o "$OUT/$target/$name"
+}
+
+stand_in
+check "libhocket for aarch64-linux-gnu" library aarch64-linux-gnu libhocket.so
+check "libhocket for aarch64-macos" library aarch64-macos libhocket.dylib
+if compgen -G 'src/mlx/*.cpp' >/dev/null; then
+    check "libhocket-mlx for aarch64-macos" shim aarch64-macos libhocket-mlx.dylib
+fi
+
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" = 0 ]
