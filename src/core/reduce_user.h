@@ -1,0 +1,19 @@
+/* The reductions that users made: a table for the whole process. Any thread. */
+#ifndef HK_CORE_REDUCE_USER_H
+#define HK_CORE_REDUCE_USER_H
+
+#include <hocket/hocket.h>
+
+#include <stdbool.h>
+
+struct hk_user_reduce {
+    hocket_reduce_fn fn;
+    void *context;
+    bool commutative;
+};
+
+/* Copies what lives under the handle; false when nothing does. The copy stays good when the handle
+ * is freed. */
+bool hk_user_reduce_find(hocket_reduce reduce, struct hk_user_reduce *found);
+
+#endif
