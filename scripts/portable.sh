@@ -71,16 +71,17 @@ stand_in() {
 
 library() {
     local target=$1 name=$2
-    local sources=() system=-D_GNU_SOURCE link=(-shared -Wl,-z,defs -Wl,-soname,libhocket.so.0.1)
-    for room in $ROOMS; do
-        for source in src/"$room"/*.c; do
-            [ -e "$source" ] && sources+=("$source")
-        done
-    done
+    local sources=() system=-D_GNU_SOURCE other=_macos.c
+    local link=(-shared -Wl,-z,defs -Wl,-soname,libhocket.so.0.1)
     if [[ $target == *macos* ]]; then
-        system=-D_DARWIN_C_SOURCE
+        system=-D_DARWIN_C_SOURCE other=_linux.c
         link=(-dynamiclib -install_name @rpath/libhocket.0.1.dylib)
     fi
+    for room in $ROOMS; do
+        for source in src/"$room"/*.c; do
+            [ -e "$source" ] && [[ $source != *$other ]] && sources+=("$source")
+        done
+    done
     compile "$target" cc "-std=c11 $system -ffp-contract=off $FLAGS" "${sources[@]}" &&
         zig cc -target "$target" "${link[@]}" "$OUT/$target"/cc/*.o "$OUT/stand-in.c" \
             -o "$OUT/$target/$name"
