@@ -15,6 +15,7 @@ export MAKEFLAGS=--no-print-directory
 cmake --preset "$preset" >/dev/null || exit 1
 cmake --build --preset "$preset" -j"${JOBS:-2}" || exit 1
 
+# macOS has bash 3.2, for which an empty array is an unset variable.
 runner=()
 tests=()
 if [ "$preset" != release ]; then
@@ -27,8 +28,9 @@ fi
 
 report=$PWD/$build/tests.xml
 rm -f "$report"
-"${runner[@]}" ctest --test-dir "$build" --output-on-failure --timeout 600 -j"$TEST_JOBS" \
-    --no-tests=ignore --output-junit "$report" --test-output-size-passed 1000000 "${tests[@]}"
+${runner[@]+"${runner[@]}"} ctest --test-dir "$build" --output-on-failure --timeout 600 -j"$TEST_JOBS" \
+    --no-tests=ignore --output-junit "$report" --test-output-size-passed 1000000 \
+    ${tests[@]+"${tests[@]}"}
 status=$?
 
 # ctest says which tests were skipped but not why; programs skip single cases, too.

@@ -34,14 +34,13 @@ missing_packages() {
 }
 
 install_with_apt() {
-    local root=()
+    local root=env
     if [ "$(id -u)" != 0 ]; then
         has sudo || return 1
-        root=(sudo)
+        root="sudo env"
     fi
-    export DEBIAN_FRONTEND=noninteractive
-    "${root[@]}" apt-get update -q || true    # an old list may still know the packages
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    $root apt-get update -q || true    # an old list may still know the packages
+    $root DEBIAN_FRONTEND=noninteractive \
         apt-get install -q -y --no-install-recommends "$@"
 }
 

@@ -61,8 +61,8 @@ done
 
 while read -r file; do
     fault "$file: C++ belongs into src/mlx"
-done < <(find src include tools examples -regex '.*\.\(cpp\|cc\|cxx\|hpp\)' -not -path 'src/mlx/*' \
-         2>/dev/null)
+done < <(find src include tools examples -not -path 'src/mlx/*' \
+         \( -name '*.cpp' -o -name '*.cc' -o -name '*.cxx' -o -name '*.hpp' \) 2>/dev/null)
 
 # MLX's headers may be seen by the shim alone.
 while IFS=: read -r file line _; do
