@@ -31,6 +31,18 @@ function(hocket_find_dependency name module)
     add_library(hocket-${name} ALIAS PkgConfig::hocket_${name})
 endfunction()
 
+# hocket_keep_this_system(LIST): drops the sources of the other system from LIST. What one system alone
+# has lies in a file that ends with its name and has a counterpart for the other.
+function(hocket_keep_this_system list)
+    set(sources ${${list}})
+    if(APPLE)
+        list(FILTER sources EXCLUDE REGEX "_linux\\.c$")
+    else()
+        list(FILTER sources EXCLUDE REGEX "_macos\\.c$")
+    endif()
+    set(${list} ${sources} PARENT_SCOPE)
+endfunction()
+
 # hocket_room_sources(OUT ROOM...): the C sources of these rooms, with their own flags set.
 function(hocket_room_sources out)
     set(all)
@@ -38,12 +50,7 @@ function(hocket_room_sources out)
         file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${room}/*.c")
         list(APPEND all ${sources})
     endforeach()
-    # What one system alone has ends with its name and has a counterpart for the other.
-    if(APPLE)
-        list(FILTER all EXCLUDE REGEX "_linux\\.c$")
-    else()
-        list(FILTER all EXCLUDE REGEX "_macos\\.c$")
-    endif()
+    hocket_keep_this_system(all)
     set(x86 FALSE)
     if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
         set(x86 TRUE)

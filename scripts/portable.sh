@@ -11,7 +11,7 @@ source scripts/common.sh
 ZIG_VERSION=0.17.1
 MLX_METAL_VERSION=0.32.4
 OUT=build-portable
-ROOMS="core wire transport collective group graph"
+ROOMS="src/core src/wire src/transport src/collective src/group src/graph"
 JOBS=${JOBS:-2}
 
 python=$(find_python) || exit 1
@@ -51,16 +51,17 @@ check() {
     fi
 }
 
-# compile TARGET KIND FLAGS SOURCE...: objects into $OUT/TARGET/KIND.
+# compile TARGET KIND FLAGS SOURCE...: objects into $OUT/TARGET/KIND; a KIND of c++ is C++.
 compile() {
     local target=$1 kind=$2 flags=$3
     shift 3
-    local folder=$OUT/$target/$kind
+    local folder=$OUT/$target/$kind compiler=cc
+    [ "$kind" = c++ ] && compiler=c++
     mkdir -p "$folder"
     rm -f "$folder"/*.o
     printf '%s\n' "$@" | xargs -P "$JOBS" -I{} bash -c \
         'object=$(echo "${1#src/}" | tr / -).o
-         zig $2 -target $3 $4 -c "$1" -o "$5/$object"' _ {} "$kind" "$target" "$flags" "$folder"
+         zig $2 -target $3 $4 -c "$1" -o "$5/$object"' _ {} "$compiler" "$target" "$flags" "$folder"
 }
 
 # Empty functions for every name of libsodium and cJSON that the sources use.
@@ -69,22 +70,41 @@ stand_in() {
         awk '{print "void " $0 "(void);"; print "void " $0 "(void) {}"}' >"$OUT/stand-in.c"
 }
 
-library() {
-    local target=$1 name=$2
-    local sources=() system=-D_GNU_SOURCE other=_macos.c
-    local link=(-shared -Wl,-z,defs -Wl,-soname,libhocket.so.0.1)
-    if [[ $target == *macos* ]]; then
-        system=-D_DARWIN_C_SOURCE other=_linux.c
-        link=(-dynamiclib -install_name @rpath/libhocket.0.1.dylib)
-    fi
-    for room in $ROOMS; do
-        for source in src/"$room"/*.c; do
-            [ -e "$source" ] && [[ $source != *$other ]] && sources+=("$source")
+# c_sources TARGET FOLDER...: the C sources there, less those of the other system.
+c_sources() {
+    local target=$1 other=_macos.c folder source
+    shift
+    [[ $target == *macos* ]] && other=_linux.c
+    for folder in "$@"; do
+        for source in "$folder"/*.c; do
+            [ -e "$source" ] && [[ $source != *$other ]] && echo "$source"
         done
     done
-    compile "$target" cc "-std=c11 $system -ffp-contract=off $FLAGS" "${sources[@]}" &&
+}
+
+# How a target's C library shows what it has beyond the C standard.
+c_flags() {
+    local system=-D_GNU_SOURCE
+    [[ $1 == *macos* ]] && system=-D_DARWIN_C_SOURCE
+    echo "-std=c11 $system -ffp-contract=off $FLAGS"
+}
+
+library() {
+    local target=$1 name=$2 link=(-shared -Wl,-z,defs -Wl,-soname,libhocket.so.0.1)
+    if [[ $target == *macos* ]]; then
+        link=(-dynamiclib -install_name @rpath/libhocket.0.1.dylib)
+    fi
+    compile "$target" cc "$(c_flags "$target")" $(c_sources "$target" $ROOMS) &&
         zig cc -target "$target" "${link[@]}" "$OUT/$target"/cc/*.o "$OUT/stand-in.c" \
             -o "$OUT/$target/$name"
+}
+
+the_command() {
+    local target=$1 name=$2
+    compile "$target" tool "$(c_flags "$target") -Itools/hocket" \
+        $(c_sources "$target" tools/hocket) &&
+        zig cc -target "$target" "$OUT/$target"/tool/*.o "$OUT/$target/$name" "$OUT/stand-in.c" \
+            -o "$OUT/$target/hocket"
 }
 
 shim() {
@@ -98,6 +118,10 @@ shim() {
 stand_in
 check "libhocket for aarch64-linux-gnu" library aarch64-linux-gnu libhocket.so
 check "libhocket for aarch64-macos" library aarch64-macos libhocket.dylib
+if compgen -G 'tools/hocket/*.c' >/dev/null; then
+    check "hocket for aarch64-linux-gnu" the_command aarch64-linux-gnu libhocket.so
+    check "hocket for aarch64-macos" the_command aarch64-macos libhocket.dylib
+fi
 if compgen -G 'src/mlx/*.cpp' >/dev/null; then
     check "libhocket-mlx for aarch64-macos" shim aarch64-macos libhocket-mlx.dylib
 fi
