@@ -1,34 +1,23 @@
 /* A call is what one function of the public API has under way on a group: its deadline, its tag,
- * and the operations it has posted. When it ends, every operation is completed or taken back, so
- * operations can live on the stack and an early `return status` is always safe:
+ * and the operations it has posted.
  *
  *     hk_call call;
- *     hk_call_begin(&call, comm, context, tag, deadline, &what);
- *     status = hk_all_gather_ring(&call, ...);      posts, waits, returns early where it likes
+ *     status = hk_call_begin(&call, comm, &what, 0, deadline);
+ *     if (status == HOCKET_OK)
+ *         status = hk_all_gather_ring(&call, ...);
  *     status = hk_call_end(&call, status);
  *
- * Functions of this file are used by one thread on one call. They return HOCKET_OK or a failure
- * that is already this thread's last error.
+ * Whatever fails in a function of this file takes back all that the call has posted before it
+ * returns, so operations live on the stack of who starts them and an early `return status` is safe.
+ * Who returns HOCKET_OK has finished what it started.
+ *
+ * One thread works on one call. Failures are this thread's last error already.
  */
 #ifndef HK_TRANSPORT_CALL_H
 #define HK_TRANSPORT_CALL_H
 
 #include "transport/endpoint.h"
-
-/* What is being called, for error texts and fingerprints. */
-typedef struct hk_what {
-    const char *name; /* "all_reduce" */
-    uint64_t number;  /* of the collective in its group, from 1; 0 for messages */
-    int dtype;        /* hocket_dtype, or -1 */
-    int reduce;       /* hocket_reduce, or -1 */
-    int root;         /* or -1 */
-    size_t count;     /* elements, the same on all ranks */
-    uint64_t more;    /* hash of whatever else must agree (arrays of counts) */
-} hk_what;
-
-/* "all_reduce #17 (float32 sum, 262144 elements)" */
-void hk_what_print(const hk_what *what, char *text, size_t size);
-uint32_t hk_what_fingerprint(const hk_what *what);
+#include "transport/what.h"
 
 typedef struct hk_op {
     hocket_op base;
@@ -41,13 +30,18 @@ typedef struct hk_call {
     uint64_t context;
     uint32_t tag;
     hk_time deadline;
-    const hk_what *what;
+    hk_what what;
     hk_op *posted;
     void *scratch; /* the pieces, a list freed by hk_call_end */
+    hk_time began; /* waiting, 0: has not waited */
+    bool asked;    /* the others what they are in */
+    hk_time grace; /* until when their answers are awaited after the deadline, 0: not yet */
 } hk_call;
 
-void hk_call_begin(hk_call *call, hk_comm *comm, uint64_t context, uint32_t tag, hk_time deadline,
-                   const hk_what *what);
+/* what->number > 0: a collective, whose tag is its fingerprint; else messages with this tag. Fails
+ * when the group is broken; the call needs its hk_call_end all the same. */
+hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, uint32_t tag,
+                            hk_time deadline);
 
 /* Takes back what is still posted, frees the scratch, and returns status. A failed collective
  * breaks its group here. */
@@ -64,10 +58,18 @@ void *hk_call_scratch(hk_call *call, size_t bytes);
 hocket_status hk_start_send(hk_call *call, hk_op *op, int to, const void *data, size_t bytes);
 hocket_status hk_start_recv(hk_call *call, hk_op *op, int from, void *data, size_t bytes);
 
+/* A receive of any length into memory that the transport allocates: op->base.buffer, to free(). */
+hocket_status hk_start_take(hk_call *call, hk_op *op, int from);
+
 /* Wait for one, or for all of an array. A receive that brought another length than asked for is
  * HOCKET_ERR_MISMATCH. */
 hocket_status hk_finish(hk_call *call, hk_op *op);
 hocket_status hk_finish_all(hk_call *call, hk_op *ops, int count);
+
+/* Waits until ready(argument), called with the endpoint's lock held, or until the wait must end:
+ * deadline, fault, or, where peer is not -1, that member has left. The only loop that waits for a
+ * peer. */
+hocket_status hk_await(hk_call *call, bool (*ready)(void *), void *argument, int peer);
 
 /* Both at once: the usual step of a ring or a pairwise exchange. */
 hocket_status hk_exchange(hk_call *call, int to, const void *send, size_t send_bytes, int from,

@@ -20,22 +20,29 @@
 #ifndef HK_TRANSPORT_ENDPOINT_H
 #define HK_TRANSPORT_ENDPOINT_H
 
-#include <hocket/transport.h>
 #include "core/deadline.h"
 #include "core/status.h"
+#include "transport/what.h"
+#include <hocket/transport.h>
 
 typedef struct hk_endpoint hk_endpoint;
+
+#define HK_HISTORY 64
 
 /* A group as its endpoint sees it. Fields are constant after hk_comm_open unless they say
  * otherwise. */
 typedef struct hk_comm {
     hk_endpoint *endpoint;
-    uint64_t context;     /* collectives; messages go under hk_comm_messages(comm) */
-    int rank, size;       /* in the group */
-    int *ranks;           /* world rank of each member */
-    bool broken;          /* fault is set; read without the lock as a hint */
-    hk_error *fault;      /* why the group is broken; ranks numbered in the group */
-    bool *left;           /* members that have left the group */
+    uint64_t context; /* collectives; messages go under hk_comm_messages(comm) */
+    int rank, size;   /* in the group */
+    int *ranks;       /* world rank of each member */
+
+    /* Under the endpoint's lock. */
+    hk_error fault; /* why the group is broken (status HOCKET_OK: it is not); ranks of the group */
+    bool *left;     /* members that have left the group */
+    uint64_t *answers;    /* the collective each member last said it is in, + 1 */
+    uint64_t begun;       /* the last collective this rank has begun */
+    hk_what *history;     /* the last HK_HISTORY collectives begun: number n at n % HK_HISTORY */
     struct hk_comm *next; /* the endpoint's list */
 } hk_comm;
 

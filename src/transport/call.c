@@ -1,0 +1,410 @@
+#include "transport/state.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define ASK_AFTER_NS (20 * HK_MILLISECOND) /* a wait this long asks the others what they are in */
+#define ANSWER_NS (250 * HK_MILLISECOND)   /* at a deadline, for their answers */
+#define NAP_NS (20 * HK_MILLISECOND)       /* nobody sleeps longer without a look around */
+#define SCRATCH_ALIGNMENT 64
+
+/* === Begin and end =========================================================================== */
+
+static bool is_collective(const hk_call *call)
+{
+    return call->what.number > 0;
+}
+
+hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, uint32_t tag,
+                            hk_time deadline)
+{
+    *call = (hk_call){.comm = comm, .deadline = deadline, .what = *what, .tag = tag};
+    if (is_collective(call)) {
+        call->context = comm->context;
+        call->tag = hk_what_fingerprint(what);
+        hk_endpoint_lock(comm->endpoint);
+        comm->begun = what->number;
+        comm->history[what->number % HK_HISTORY] = *what;
+        hk_endpoint_unlock(comm->endpoint);
+    } else {
+        call->context = hk_comm_messages(comm);
+    }
+    return hk_comm_check(comm);
+}
+
+static void forget(hk_op *op)
+{
+    *op->link = op->next;
+    if (op->next != NULL)
+        op->next->link = op->link;
+    op->call = NULL;
+}
+
+static bool to_self(const hk_op *op, const hk_endpoint *endpoint)
+{
+    return op->base.peer == endpoint->rank;
+}
+
+static void take_back(hk_call *call)
+{
+    if (call->posted == NULL)
+        return;
+    hk_endpoint *endpoint = call->comm->endpoint;
+    hk_endpoint_lock(endpoint);
+    while (call->posted != NULL) {
+        hk_op *op = call->posted;
+        if (!op->base.done && to_self(op, endpoint))
+            hk_self_cancel(endpoint, &op->base);
+        else if (!op->base.done)
+            endpoint->transport->cancel(endpoint->self, &op->base);
+        forget(op);
+    }
+    hk_endpoint_unlock(endpoint);
+}
+
+hocket_status hk_call_end(hk_call *call, hocket_status status)
+{
+    take_back(call);
+    while (call->scratch != NULL) {
+        void *piece = call->scratch;
+        memcpy(&call->scratch, piece, sizeof call->scratch);
+        free(piece);
+    }
+    if (status == HOCKET_OK)
+        return status;
+    if (is_collective(call) && status != HOCKET_ERR_INVALID && status != HOCKET_ERR_UNSUPPORTED) {
+        hk_error error = *hk_error_last();
+        status = hk_comm_break(call->comm, &error);
+    }
+    char text[HK_WHAT_TEXT_MAX];
+    hk_what_print(&call->what, text, sizeof text);
+    hk_fail_prefix("rank %d of %d, %s: ", call->comm->rank, call->comm->size, text);
+    return status;
+}
+
+void *hk_call_scratch(hk_call *call, size_t bytes)
+{
+    size_t whole = bytes + 2 * SCRATCH_ALIGNMENT - 1;
+    whole -= whole % SCRATCH_ALIGNMENT;
+    uint8_t *piece = whole > bytes ? aligned_alloc(SCRATCH_ALIGNMENT, whole) : NULL;
+    if (piece == NULL) {
+        take_back(call);
+        hk_fail_memory(bytes, "scratch");
+        return NULL;
+    }
+    memcpy(piece, &call->scratch, sizeof call->scratch);
+    call->scratch = piece;
+    return piece + SCRATCH_ALIGNMENT;
+}
+
+/* === Starting ================================================================================ */
+
+static hocket_status start(hk_call *call, hk_op *op)
+{
+    hk_endpoint *endpoint = call->comm->endpoint;
+    op->call = call;
+    op->base.owner = endpoint;
+    op->base.context = call->context;
+    op->base.tag = call->tag;
+    hk_endpoint_lock(endpoint);
+    hocket_status status = to_self(op, endpoint)
+                               ? hk_self_post(endpoint, &op->base)
+                               : endpoint->transport->post(endpoint->self, &op->base);
+    hk_endpoint_unlock(endpoint);
+    if (status != HOCKET_OK) {
+        take_back(call);
+        return status;
+    }
+    op->next = call->posted;
+    op->link = &call->posted;
+    if (op->next != NULL)
+        op->next->link = &op->next;
+    call->posted = op;
+    return HOCKET_OK;
+}
+
+hocket_status hk_start_send(hk_call *call, hk_op *op, int to, const void *data, size_t bytes)
+{
+    op->base = (hocket_op){.kind = HOCKET_OP_SEND,
+                           .peer = call->comm->ranks[to],
+                           .buffer = (void *)data,
+                           .length = bytes};
+    return start(call, op);
+}
+
+hocket_status hk_start_recv(hk_call *call, hk_op *op, int from, void *data, size_t bytes)
+{
+    op->base = (hocket_op){.kind = HOCKET_OP_RECV,
+                           .peer = call->comm->ranks[from],
+                           .buffer = data,
+                           .length = bytes};
+    return start(call, op);
+}
+
+hocket_status hk_start_take(hk_call *call, hk_op *op, int from)
+{
+    op->base = (hocket_op){.kind = HOCKET_OP_RECV, .peer = call->comm->ranks[from], .take = true};
+    return start(call, op);
+}
+
+/* === Waiting ================================================================================= */
+
+static void append_ranks(char *text, size_t size, const hk_comm *comm, const bool *which)
+{
+    size_t used = 0;
+    int left = 0;
+    for (int i = 0; i < comm->size; i++)
+        left += which[i];
+    const char *lead = left == 1 ? "rank " : "ranks ";
+    for (int i = 0; i < comm->size && used < size; i++) {
+        if (!which[i])
+            continue;
+        used += (size_t)snprintf(text + used, size - used, "%s%d", lead, i);
+        lead = --left == 1 ? " and " : ", ";
+    }
+}
+
+/* The deadline of a collective has passed and the answers are in: who is not there? A rank that
+ * answers is in hocket; one that is in the collective, or past it, has arrived. */
+static hocket_status late(hk_call *call, int peer)
+{
+    hk_comm *comm = call->comm;
+    bool missing[comm->size], present[comm->size];
+    int missing_count = 0;
+    for (int i = 0; i < comm->size; i++) {
+        present[i] = i == comm->rank || comm->answers[i] > call->what.number;
+        missing[i] = !present[i];
+        missing_count += missing[i];
+    }
+    if (missing_count == 0 && peer >= 0)
+        missing[peer] = true;
+    char who[256] = "", others[256] = "";
+    append_ranks(who, sizeof who, comm, missing);
+    append_ranks(others, sizeof others, comm, present);
+    hk_error error;
+    hk_error_set(&error, HOCKET_ERR_TIMEOUT, "waited %.1f s for %s; in it: %s",
+                 hk_to_seconds(hk_now() - call->began), who, others);
+    for (int i = 0; i < comm->size; i++)
+        if (missing[i])
+            hk_error_add_rank(&error, i);
+    return hk_fail_with(&error);
+}
+
+static hocket_status deadline_passed(hk_call *call, int peer, hk_time now)
+{
+    hk_comm *comm = call->comm;
+    if (!is_collective(call))
+        return hk_fail_rank(HOCKET_ERR_TIMEOUT, peer, "waited %.3g s for rank %d",
+                            hk_to_seconds(now - call->began), peer);
+    if (call->grace == 0 && !comm->endpoint->delegate) {
+        memset(comm->answers, 0, (size_t)comm->size * sizeof *comm->answers);
+        hk_news_roll_call(comm, &call->what);
+        call->grace = now + ANSWER_NS;
+    }
+    return now < call->grace ? HOCKET_OK : late(call, peer);
+}
+
+/* Whether a wait for this member (-1: for any) must end. */
+static hocket_status verdict(hk_call *call, int peer, hk_time now)
+{
+    hk_comm *comm = call->comm;
+    if (comm->fault.status != HOCKET_OK)
+        return hk_fail_with(&comm->fault);
+    if (peer >= 0 && comm->left[peer])
+        return hk_fail_rank(HOCKET_ERR_PEER_LOST, peer, "rank %d has left the group", peer);
+    if (now >= call->deadline)
+        return deadline_passed(call, peer, now);
+    if (is_collective(call) && !call->asked && now - call->began > ASK_AFTER_NS) {
+        call->asked = true;
+        hk_news_roll_call(comm, &call->what);
+    }
+    return HOCKET_OK;
+}
+
+static hk_time shorter(hk_time a, hk_time b)
+{
+    return a < b ? a : b;
+}
+
+/* One round: is the wait over; if not, spin, yield or sleep, by how long it has been. Lock held. */
+static hocket_status round_of_waiting(hk_call *call, int peer, hk_time since)
+{
+    hk_endpoint *endpoint = call->comm->endpoint;
+    hk_time now = hk_now();
+    if (call->began == 0)
+        call->began = now;
+    hocket_status status = verdict(call, peer, now);
+    if (status != HOCKET_OK)
+        return status;
+    hk_time waited = now - since, nap = 0;
+    if (waited > endpoint->spin + endpoint->yield)
+        nap = shorter(NAP_NS, shorter(call->deadline, now + NAP_NS) - now);
+    else if (waited > endpoint->spin)
+        sched_yield();
+    hk_endpoint_turn(endpoint, nap > 0 ? nap : 0);
+    hk_endpoint_step_aside(endpoint);
+    return HOCKET_OK;
+}
+
+/* Another thread leads: sleep until it has completed something or stops. The wall clock may jump,
+ * so the sleep is short. */
+static void follow(hk_endpoint *endpoint)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    hk_time at = (hk_time)until.tv_sec * HK_SECOND + until.tv_nsec + NAP_NS;
+    until.tv_sec = (time_t)(at / HK_SECOND);
+    until.tv_nsec = (long)(at % HK_SECOND);
+    endpoint->followers++;
+    pthread_cond_timedwait(&endpoint->turn, &endpoint->lock, &until);
+    endpoint->followers--;
+}
+
+hocket_status hk_await(hk_call *call, bool (*ready)(void *), void *argument, int peer)
+{
+    hk_endpoint *endpoint = call->comm->endpoint;
+    hocket_status status = HOCKET_OK;
+    bool leading = false;
+    hk_endpoint_lock(endpoint);
+    unsigned long seen = endpoint->completed;
+    hk_time since = hk_now();
+    while (!ready(argument) && status == HOCKET_OK) {
+        if (!leading && endpoint->leading) {
+            if (call->began == 0)
+                call->began = since;
+            status = verdict(call, peer, hk_now());
+            if (status == HOCKET_OK)
+                follow(endpoint);
+            continue;
+        }
+        leading = endpoint->leading = true;
+        status = round_of_waiting(call, peer, since);
+        if (endpoint->followers > 0 && endpoint->completed != seen)
+            pthread_cond_broadcast(&endpoint->turn);
+        seen = endpoint->completed;
+    }
+    if (ready(argument))
+        status = HOCKET_OK;
+    if (leading) {
+        endpoint->leading = false;
+        pthread_cond_broadcast(&endpoint->turn);
+    }
+    hk_endpoint_unlock(endpoint);
+    return status;
+}
+
+static bool op_done(void *argument)
+{
+    const hk_op *op = argument;
+    return op->base.done;
+}
+
+/* What the transport said of an operation, in words. */
+static hocket_status judge(hk_call *call, const hk_op *op)
+{
+    int peer = hk_comm_rank_of(call->comm, op->base.peer);
+    size_t wanted = op->base.length, got = op->base.received;
+    hocket_status status = op->base.status;
+    if (status == HOCKET_OK && (op->base.kind == HOCKET_OP_SEND || op->base.take || got == wanted))
+        return HOCKET_OK;
+    if (status == HOCKET_OK || status == HOCKET_ERR_INVALID)
+        return hk_fail_rank(
+            HOCKET_ERR_MISMATCH, peer,
+            "rank %d sent %zu bytes where %zu were expected: the ranks' counts differ", peer, got,
+            wanted);
+    hocket_status fault = hk_comm_check(call->comm);
+    if (fault != HOCKET_OK)
+        return fault;
+    if (status == HOCKET_ERR_PEER_LOST)
+        return hk_fail_rank(status, peer, "rank %d has left the group", peer);
+    if (status == HOCKET_ERR_NO_MEMORY)
+        return hk_fail_memory(got, "a message");
+    return hk_fail_rank(status, peer, "moving %zu bytes %s rank %d failed: %s", wanted,
+                        op->base.kind == HOCKET_OP_SEND ? "to" : "from", peer,
+                        hk_error_last()->text);
+}
+
+hocket_status hk_finish(hk_call *call, hk_op *op)
+{
+    hocket_status status = HOCKET_OK;
+    if (!op->base.done)
+        status = hk_await(call, op_done, op, hk_comm_rank_of(call->comm, op->base.peer));
+    if (status == HOCKET_OK) {
+        forget(op);
+        status = judge(call, op);
+    }
+    if (status != HOCKET_OK)
+        take_back(call);
+    return status;
+}
+
+hocket_status hk_finish_all(hk_call *call, hk_op *ops, int count)
+{
+    for (int i = 0; i < count; i++) {
+        hocket_status status = hk_finish(call, &ops[i]);
+        if (status != HOCKET_OK)
+            return status;
+    }
+    return HOCKET_OK;
+}
+
+/* === Both ==================================================================================== */
+
+hocket_status hk_exchange(hk_call *call, int to, const void *send, size_t send_bytes, int from,
+                          void *recv, size_t recv_bytes)
+{
+    hk_op ops[2];
+    hocket_status status = hk_start_recv(call, &ops[0], from, recv, recv_bytes);
+    if (status == HOCKET_OK)
+        status = hk_start_send(call, &ops[1], to, send, send_bytes);
+    if (status == HOCKET_OK)
+        status = hk_finish_all(call, ops, 2);
+    return status;
+}
+
+hocket_status hk_send(hk_call *call, int to, const void *data, size_t bytes)
+{
+    hk_op op;
+    hocket_status status = hk_start_send(call, &op, to, data, bytes);
+    return status == HOCKET_OK ? hk_finish(call, &op) : status;
+}
+
+hocket_status hk_recv(hk_call *call, int from, void *data, size_t bytes)
+{
+    hk_op op;
+    hocket_status status = hk_start_recv(call, &op, from, data, bytes);
+    return status == HOCKET_OK ? hk_finish(call, &op) : status;
+}
+
+/* === Native collectives ====================================================================== */
+
+#define LOOK_EVERY 64 /* rounds between two looks at news and clock */
+#define PATIENCE_NAP_NS (200 * HK_MICROSECOND)
+
+hocket_status hocket_patience_wait(hocket_patience *patience)
+{
+    if (++patience->rounds % LOOK_EVERY != 0)
+        return HOCKET_OK;
+    hk_call *call = patience->call;
+    hk_endpoint *endpoint = call->comm->endpoint;
+    hk_time now = hk_now();
+    if (patience->since == 0)
+        patience->since = now;
+    if (call->began == 0)
+        call->began = now;
+    hk_endpoint_lock(endpoint);
+    if (!endpoint->leading && !endpoint->delegate)
+        hk_endpoint_turn(endpoint, 0);
+    hocket_status status = verdict(call, -1, now);
+    hk_endpoint_unlock(endpoint);
+    if (status != HOCKET_OK || now - patience->since < endpoint->spin)
+        return status;
+    if (now - patience->since < endpoint->spin + endpoint->yield)
+        sched_yield();
+    else
+        nanosleep(&(struct timespec){.tv_nsec = PATIENCE_NAP_NS}, NULL);
+    return HOCKET_OK;
+}

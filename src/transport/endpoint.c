@@ -1,0 +1,278 @@
+#include "transport/state.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SPIN_NS (20 * HK_MICROSECOND) /* a loopback round trip */
+#define YIELD_NS (200 * HK_MICROSECOND)
+#define FAREWELL_NS (200 * HK_MILLISECOND) /* for the last news to leave */
+#define SIDESTEP_ROUNDS 1000
+
+/* === Lock ==================================================================================== */
+
+/* A leader may sleep in progress with the lock held: whoever wants the lock wakes it first. */
+void hk_endpoint_lock(hk_endpoint *endpoint)
+{
+    if (pthread_mutex_trylock(&endpoint->lock) == 0)
+        return;
+    atomic_fetch_add(&endpoint->wanting, 1);
+    if (endpoint->transport->wake != NULL)
+        endpoint->transport->wake(endpoint->self);
+    pthread_mutex_lock(&endpoint->lock);
+    atomic_fetch_sub(&endpoint->wanting, 1);
+}
+
+void hk_endpoint_unlock(hk_endpoint *endpoint)
+{
+    pthread_mutex_unlock(&endpoint->lock);
+}
+
+/* Mutexes are not fair: the leader, which holds the lock nearly always, lets those who want it
+ * pass. */
+void hk_endpoint_step_aside(hk_endpoint *endpoint)
+{
+    if (atomic_load(&endpoint->wanting) == 0)
+        return;
+    pthread_mutex_unlock(&endpoint->lock);
+    for (int i = 0; i < SIDESTEP_ROUNDS && atomic_load(&endpoint->wanting) > 0; i++)
+        sched_yield();
+    pthread_mutex_lock(&endpoint->lock);
+}
+
+/* === Progress ================================================================================ */
+
+void hocket_op_complete(hocket_op *op, hocket_status status, size_t received)
+{
+    hk_endpoint *endpoint = op->owner;
+    op->status = status;
+    op->received = received;
+    op->done = true;
+    endpoint->completed++;
+}
+
+static void transport_failed(hk_endpoint *endpoint)
+{
+    if (endpoint->broken.status != HOCKET_OK)
+        return;
+    endpoint->broken = *hk_error_last();
+    for (hk_comm *comm = endpoint->comms; comm != NULL; comm = comm->next)
+        hk_news_fault(comm, &endpoint->broken, false);
+}
+
+void hk_endpoint_turn(hk_endpoint *endpoint, hk_time wait)
+{
+    if (endpoint->broken.status == HOCKET_OK &&
+        endpoint->transport->progress(endpoint->self, wait) != HOCKET_OK)
+        transport_failed(endpoint);
+    hk_news_digest(endpoint);
+}
+
+static int ranks_here(const hk_endpoint *endpoint)
+{
+    const hocket_transport *transport = endpoint->transport;
+    if (transport->host_of == NULL)
+        return endpoint->size;
+    int mine = transport->host_of(endpoint->self, endpoint->rank), here = 0;
+    for (int i = 0; i < endpoint->size; i++)
+        here += transport->host_of(endpoint->self, i) == mine;
+    return here;
+}
+
+/* With more ranks than cores a spinning rank keeps the one it waits for from running. */
+static void choose_patience(hk_endpoint *endpoint)
+{
+    bool crowded = ranks_here(endpoint) > sysconf(_SC_NPROCESSORS_ONLN);
+    endpoint->spin = crowded ? 0 : SPIN_NS;
+    endpoint->yield = crowded ? SPIN_NS : YIELD_NS;
+}
+
+/* === Life ==================================================================================== */
+
+static hocket_status check_transport(const hocket_transport *t)
+{
+    if (t == NULL || t->size < sizeof *t)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "the transport's size field is not sizeof(hocket_transport)");
+    if (t->name == NULL || t->rank == NULL || t->world_size == NULL || t->post == NULL ||
+        t->cancel == NULL || t->progress == NULL || t->probe == NULL)
+        return hk_fail(HOCKET_ERR_INVALID, "transport %s leaves a mandatory slot empty",
+                       t->name != NULL ? t->name : "without a name");
+    return HOCKET_OK;
+}
+
+hocket_status hk_endpoint_open(const hocket_transport *transport, void *self,
+                               hk_endpoint **endpoint)
+{
+    *endpoint = NULL;
+    hocket_status status = check_transport(transport);
+    if (status != HOCKET_OK)
+        return status;
+    int rank = transport->rank(self), size = transport->world_size(self);
+    if (size < 1 || rank < 0 || rank >= size)
+        return hk_fail(HOCKET_ERR_INVALID, "transport %s says that this is rank %d of %d",
+                       transport->name, rank, size);
+    hk_endpoint *ep = calloc(1, sizeof *ep);
+    if (ep == NULL || (ep->peers = calloc((size_t)size, sizeof *ep->peers)) == NULL) {
+        free(ep);
+        return hk_fail_memory(sizeof *ep, "an endpoint");
+    }
+    ep->transport = transport;
+    ep->self = self;
+    ep->rank = rank;
+    ep->size = size;
+    ep->delegate = transport->flags & HOCKET_TRANSPORT_DELEGATE;
+    pthread_mutex_init(&ep->lock, NULL);
+    pthread_cond_init(&ep->turn, NULL);
+    choose_patience(ep);
+    hk_self_init(ep);
+    pthread_mutex_lock(&ep->lock);
+    hk_news_listen(ep);
+    pthread_mutex_unlock(&ep->lock);
+    *endpoint = ep;
+    return HOCKET_OK;
+}
+
+void hk_endpoint_close(hk_endpoint *endpoint)
+{
+    hk_endpoint_lock(endpoint);
+    hk_news_farewell(endpoint);
+    hk_time until = hk_now() + FAREWELL_NS;
+    while (endpoint->letters != NULL && endpoint->broken.status == HOCKET_OK && hk_now() < until)
+        hk_endpoint_turn(endpoint, HK_MILLISECOND);
+    hk_news_fini(endpoint);
+    hk_endpoint_unlock(endpoint);
+    if (endpoint->transport->close != NULL)
+        endpoint->transport->close(endpoint->self, !endpoint->faulty);
+    hk_self_fini(endpoint);
+    pthread_cond_destroy(&endpoint->turn);
+    pthread_mutex_destroy(&endpoint->lock);
+    free(endpoint->peers);
+    free(endpoint);
+}
+
+const hocket_transport *hk_endpoint_transport(const hk_endpoint *endpoint)
+{
+    return endpoint->transport;
+}
+
+void *hk_endpoint_self(const hk_endpoint *endpoint)
+{
+    return endpoint->self;
+}
+
+int hk_endpoint_rank(const hk_endpoint *endpoint)
+{
+    return endpoint->rank;
+}
+
+int hk_endpoint_size(const hk_endpoint *endpoint)
+{
+    return endpoint->size;
+}
+
+bool hk_endpoint_is_delegate(const hk_endpoint *endpoint)
+{
+    return endpoint->delegate;
+}
+
+/* === Groups ================================================================================== */
+
+static void free_comm(hk_comm *comm)
+{
+    free(comm->ranks);
+    free(comm->left);
+    free(comm->answers);
+    free(comm->history);
+    free(comm);
+}
+
+hocket_status hk_comm_open(hk_endpoint *endpoint, uint64_t context, const int *ranks, int size,
+                           hk_comm **comm)
+{
+    *comm = NULL;
+    hk_comm *new = calloc(1, sizeof *new);
+    if (new == NULL)
+        return hk_fail_memory(sizeof *new, "a group");
+    new->endpoint = endpoint;
+    new->context = context;
+    new->size = size;
+    new->rank = -1;
+    new->ranks = calloc((size_t)size, sizeof *new->ranks);
+    new->left = calloc((size_t)size, sizeof *new->left);
+    new->answers = calloc((size_t)size, sizeof *new->answers);
+    new->history = calloc(HK_HISTORY, sizeof *new->history);
+    if (new->ranks == NULL || new->left == NULL || new->answers == NULL || new->history == NULL) {
+        free_comm(new);
+        return hk_fail_memory((size_t)size * 16, "a group's members");
+    }
+    memcpy(new->ranks, ranks, (size_t)size * sizeof *ranks);
+    new->rank = hk_comm_rank_of(new, endpoint->rank);
+    hk_endpoint_lock(endpoint);
+    new->next = endpoint->comms;
+    endpoint->comms = new;
+    hk_news_opened(new);
+    hk_endpoint_unlock(endpoint);
+    *comm = new;
+    return HOCKET_OK;
+}
+
+void hk_comm_close(hk_comm *comm)
+{
+    if (comm == NULL)
+        return;
+    hk_endpoint *endpoint = comm->endpoint;
+    hk_endpoint_lock(endpoint);
+    hk_news_left(comm);
+    hk_comm **link = &endpoint->comms;
+    while (*link != comm)
+        link = &(*link)->next;
+    *link = comm->next;
+    bool last = endpoint->comms == NULL;
+    hk_endpoint_unlock(endpoint);
+    free_comm(comm);
+    if (last)
+        hk_endpoint_close(endpoint);
+}
+
+int hk_comm_rank_of(const hk_comm *comm, int world_rank)
+{
+    for (int i = 0; i < comm->size; i++)
+        if (comm->ranks[i] == world_rank)
+            return i;
+    return -1;
+}
+
+uint64_t hk_context_child(uint64_t parent, uint64_t number, uint64_t color)
+{
+    return hk_mix(hk_mix(hk_mix(UINT64_C(0x686F636B6574), parent), number), color) | 2;
+}
+
+uint64_t hk_comm_messages(const hk_comm *comm)
+{
+    return hk_mix(comm->context, UINT64_C(0x6D657373)) | 2;
+}
+
+hocket_status hk_comm_break(hk_comm *comm, const hk_error *error)
+{
+    hk_endpoint_lock(comm->endpoint);
+    hk_news_fault(comm, error, true);
+    /* Sends what it can now, so that a rank that ends here has told the others. */
+    hk_endpoint_turn(comm->endpoint, 0);
+    hocket_status status = hk_fail_with(&comm->fault);
+    hk_endpoint_unlock(comm->endpoint);
+    return status;
+}
+
+hocket_status hk_comm_check(hk_comm *comm)
+{
+    hk_endpoint_lock(comm->endpoint);
+    if (comm->fault.status == HOCKET_OK && !comm->endpoint->leading && !comm->endpoint->delegate)
+        hk_endpoint_turn(comm->endpoint, 0);
+    hocket_status status = comm->fault.status;
+    if (status != HOCKET_OK)
+        hk_fail_with(&comm->fault);
+    hk_endpoint_unlock(comm->endpoint);
+    return status;
+}

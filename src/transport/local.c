@@ -1,0 +1,512 @@
+/* Ranks as threads of one process: the smallest transport, to read first.
+ *
+ * A world has one lock and one inbox a rank. A send copies its bytes into a parcel and puts it into
+ * the peer's inbox; the peer's progress hands parcels to its mailbox, which matches them. What lies
+ * above the window stays in the sender's memory: the parcel carries an offer, and the peer copies
+ * from there when a receive has claimed it.
+ */
+#include "transport/local.h"
+
+#include "core/status.h"
+#include "transport/mailbox.h"
+#include "transport/table.h"
+#include "transport/window.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* A send that waits for its receive. Both sides hold it; the world's lock protects it. */
+typedef struct offer {
+    struct offer *next; /* in the sender's list */
+    hocket_op *send;    /* NULL: taken back */
+    bool taken;
+    int holders;
+} offer;
+
+typedef enum parcel_kind { PARCEL_MESSAGE, PARCEL_WITHDRAWN, PARCEL_GONE } parcel_kind;
+
+typedef struct parcel {
+    struct parcel *next;
+    parcel_kind kind;
+    int from;
+    uint64_t context;
+    uint32_t tag;
+    size_t length;
+    void *bytes; /* a copy, or NULL: */
+    offer *offer;
+} parcel;
+
+typedef struct world world;
+
+typedef struct place { /* of one rank */
+    world *world;
+    int rank;
+    bool joined;
+    hk_mailbox box; /* this rank's alone */
+    bool *gone;     /* whose last parcel has been read */
+
+    /* Under the world's lock. */
+    bool closed;
+    bool rung; /* something came, or wake was called */
+    pthread_cond_t bell;
+    parcel *first, **last; /* inbox */
+    offer *offers;         /* this rank's unanswered ones */
+    hk_window unread;      /* at this rank, by sender and context */
+} place;
+
+struct world {
+    world *next; /* in the registry, while ranks are missing */
+    char *name;
+    int size, joined, closed;
+    pthread_mutex_t lock;
+    pthread_cond_t complete;
+    place places[];
+};
+
+static void ring(place *at)
+{
+    at->rung = true;
+    pthread_cond_signal(&at->bell);
+}
+
+static void put(place *to, parcel *p)
+{
+    p->next = NULL;
+    *to->last = p;
+    to->last = &p->next;
+    ring(to);
+}
+
+static void release_offer(offer *o, int holders)
+{
+    o->holders -= holders;
+    if (o->holders == 0)
+        free(o);
+}
+
+/* === Sending ================================================================================= */
+
+/* Above the window: the peer gets an offer instead of a copy. World locked. */
+static hocket_status fill(place *me, place *to, parcel *p, hocket_op *op)
+{
+    size_t cost = hk_mailbox_cost(op->length);
+    if (hk_window_count(&to->unread, me->rank, op->context) + cost <= HK_WINDOW_BYTES) {
+        if ((p->bytes = malloc(op->length > 0 ? op->length : 1)) == NULL ||
+            !hk_window_add(&to->unread, me->rank, op->context, cost))
+            return hk_fail_memory(op->length, "a message");
+        if (op->length > 0)
+            memcpy(p->bytes, op->buffer, op->length);
+        hocket_op_complete(op, HOCKET_OK, 0);
+        return HOCKET_OK;
+    }
+    offer *o = malloc(sizeof *o);
+    if (o == NULL)
+        return hk_fail_memory(sizeof *o, "an announcement");
+    *o = (offer){.next = me->offers, .send = op, .holders = 2};
+    me->offers = o;
+    op->scratch[0] = o;
+    p->offer = o;
+    return HOCKET_OK;
+}
+
+static hocket_status post_send(place *me, hocket_op *op)
+{
+    place *to = &me->world->places[op->peer];
+    parcel *p = malloc(sizeof *p);
+    if (p == NULL)
+        return hk_fail_memory(sizeof *p, "a message");
+    *p = (parcel){.kind = PARCEL_MESSAGE,
+                  .from = me->rank,
+                  .context = op->context,
+                  .tag = op->tag,
+                  .length = op->length};
+    hocket_status status = HOCKET_OK;
+    pthread_mutex_lock(&me->world->lock);
+    bool closed = to->closed;
+    if (closed)
+        hocket_op_complete(op, HOCKET_ERR_PEER_LOST, 0);
+    else if ((status = fill(me, to, p, op)) == HOCKET_OK)
+        put(to, p);
+    pthread_mutex_unlock(&me->world->lock);
+    if (closed || status != HOCKET_OK) {
+        free(p->bytes);
+        free(p);
+    }
+    return status;
+}
+
+static void unlist_offer(place *me, offer *o)
+{
+    offer **link = &me->offers;
+    while (*link != o)
+        link = &(*link)->next;
+    *link = o->next;
+    release_offer(o, 1);
+}
+
+static void cancel_send(place *me, hocket_op *op)
+{
+    offer *o = op->scratch[0];
+    parcel *p = malloc(sizeof *p); /* without it the peer finds out when it wants the message */
+    pthread_mutex_lock(&me->world->lock);
+    o->send = NULL;
+    if (p != NULL && !me->world->places[op->peer].closed) {
+        *p = (parcel){.kind = PARCEL_WITHDRAWN, .from = me->rank, .offer = o};
+        o->holders++;
+        put(&me->world->places[op->peer], p);
+        p = NULL;
+    }
+    unlist_offer(me, o);
+    pthread_mutex_unlock(&me->world->lock);
+    free(p);
+}
+
+/* Completes the sends whose offers were taken, or whose peer has closed. World locked. */
+static void collect_offers(place *me)
+{
+    for (offer *o = me->offers, *next; o != NULL; o = next) {
+        next = o->next;
+        bool closed = me->world->places[o->send->peer].closed;
+        if (!o->taken && !closed)
+            continue;
+        hocket_op_complete(o->send, o->taken ? HOCKET_OK : HOCKET_ERR_PEER_LOST, 0);
+        unlist_offer(me, o);
+    }
+}
+
+/* === Receiving =============================================================================== */
+
+/* The mailbox wants the bytes of an offer. */
+static void claimed(void *owner, hk_message *message)
+{
+    place *me = owner;
+    offer *o = message->source;
+    pthread_mutex_lock(&me->world->lock);
+    bool there = o->send != NULL;
+    if (there) {
+        memcpy(hk_message_space(message), o->send->buffer, message->length);
+        o->taken = true;
+        ring(&me->world->places[message->from]);
+    }
+    release_offer(o, 1);
+    pthread_mutex_unlock(&me->world->lock);
+    if (there)
+        hk_mailbox_arrived(&me->box, message, message->length);
+    else
+        hk_mailbox_withdraw(&me->box, message);
+}
+
+static void was_read(void *owner, int from, uint64_t context, size_t bytes)
+{
+    place *me = owner;
+    pthread_mutex_lock(&me->world->lock);
+    hk_window_subtract(&me->unread, from, context, bytes);
+    pthread_mutex_unlock(&me->world->lock);
+}
+
+static hocket_status open_message(place *me, parcel *p)
+{
+    bool done;
+    uint64_t ticket = p->bytes == NULL ? (uint64_t)(uintptr_t)p->offer : 0;
+    void *data = p->bytes != NULL ? p->bytes : p->offer;
+    if (hk_mailbox_arrive(&me->box, p->from, p->context, p->tag, p->length, ticket, data, &done) !=
+        NULL)
+        return HOCKET_OK;
+    free(p->bytes);
+    return hk_fail_memory(p->length, "a message that arrived");
+}
+
+static void withdrawn(place *me, offer *o, int from)
+{
+    hk_message *message = hk_mailbox_announced(&me->box, from, (uint64_t)(uintptr_t)o);
+    pthread_mutex_lock(&me->world->lock);
+    release_offer(o, message != NULL ? 2 : 1);
+    pthread_mutex_unlock(&me->world->lock);
+    if (message != NULL)
+        hk_mailbox_withdraw(&me->box, message);
+}
+
+static hocket_status open_parcel(place *me, parcel *p)
+{
+    hocket_status status = HOCKET_OK;
+    switch (p->kind) {
+    case PARCEL_MESSAGE: status = open_message(me, p); break;
+    case PARCEL_WITHDRAWN: withdrawn(me, p->offer, p->from); break;
+    case PARCEL_GONE:
+        me->gone[p->from] = true;
+        hk_mailbox_peer_gone(&me->box, p->from);
+        break;
+    }
+    free(p);
+    return status;
+}
+
+/* Sleeps until the bell rings or the time is up. World locked. */
+static void nap(place *me, int64_t wait_ns)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    int64_t at = until.tv_sec * HK_SECOND + until.tv_nsec + wait_ns;
+    until.tv_sec = (time_t)(at / HK_SECOND);
+    until.tv_nsec = (long)(at % HK_SECOND);
+    pthread_cond_timedwait(&me->bell, &me->world->lock, &until);
+}
+
+static hocket_status local_progress(void *self, int64_t wait_ns)
+{
+    place *me = self;
+    pthread_mutex_lock(&me->world->lock);
+    if (!me->rung && wait_ns > 0)
+        nap(me, wait_ns);
+    me->rung = false;
+    collect_offers(me);
+    parcel *p = me->first;
+    me->first = NULL;
+    me->last = &me->first;
+    pthread_mutex_unlock(&me->world->lock);
+    hocket_status status = HOCKET_OK;
+    while (p != NULL) {
+        parcel *next = p->next;
+        hocket_status opened = open_parcel(me, p);
+        status = opened != HOCKET_OK ? opened : status;
+        p = next;
+    }
+    return status;
+}
+
+static void local_wake(void *self)
+{
+    place *me = self;
+    pthread_mutex_lock(&me->world->lock);
+    ring(me);
+    pthread_mutex_unlock(&me->world->lock);
+}
+
+/* === The other slots ========================================================================= */
+
+static int local_rank(void *self)
+{
+    return ((place *)self)->rank;
+}
+
+static int local_world_size(void *self)
+{
+    return ((place *)self)->world->size;
+}
+
+static hocket_status local_post(void *self, hocket_op *op)
+{
+    place *me = self;
+    if (op->kind == HOCKET_OP_SEND)
+        return post_send(me, op);
+    hocket_status status = hk_mailbox_post(&me->box, op);
+    return status == HOCKET_OK ? status : hk_fail_memory(sizeof *op, "a receive");
+}
+
+static void local_cancel(void *self, hocket_op *op)
+{
+    place *me = self;
+    if (op->kind == HOCKET_OP_SEND)
+        cancel_send(me, op);
+    else
+        hk_mailbox_cancel(&me->box, op);
+}
+
+static bool local_probe(void *self, int from, uint64_t context, uint32_t tag, size_t *length)
+{
+    return hk_mailbox_probe(&((place *)self)->box, from, context, tag, length);
+}
+
+static void free_world(world *w)
+{
+    for (int i = 0; i < w->size; i++) {
+        place *at = &w->places[i];
+        while (at->first != NULL) {
+            parcel *p = at->first;
+            at->first = p->next;
+            if (p->kind == PARCEL_WITHDRAWN)
+                withdrawn(at, p->offer, p->from);
+            else if (p->offer != NULL)
+                release_offer(p->offer, 1);
+            free(p->bytes);
+            free(p);
+        }
+        hk_mailbox_fini(&at->box);
+        hk_window_fini(&at->unread);
+        free(at->gone);
+        pthread_cond_destroy(&at->bell);
+    }
+    pthread_mutex_destroy(&w->lock);
+    pthread_cond_destroy(&w->complete);
+    free(w->name);
+    free(w);
+}
+
+static void local_close(void *self, bool orderly)
+{
+    (void)orderly;
+    place *me = self;
+    world *w = me->world;
+    pthread_mutex_lock(&w->lock);
+    me->closed = true;
+    for (int i = 0; i < w->size; i++) {
+        parcel *p = i == me->rank ? NULL : malloc(sizeof *p);
+        if (p == NULL)
+            continue;
+        *p = (parcel){.kind = PARCEL_GONE, .from = me->rank};
+        put(&w->places[i], p);
+    }
+    bool last = ++w->closed == w->joined;
+    pthread_mutex_unlock(&w->lock);
+    if (last)
+        free_world(w);
+}
+
+static const hocket_transport local = {
+    .size = sizeof(hocket_transport),
+    .name = "local",
+    .rank = local_rank,
+    .world_size = local_world_size,
+    .post = local_post,
+    .cancel = local_cancel,
+    .progress = local_progress,
+    .wake = local_wake,
+    .probe = local_probe,
+    .close = local_close,
+};
+
+/* === Meeting ================================================================================= */
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static world *registry; /* worlds that are not complete */
+
+static bool make_place(world *w, int rank)
+{
+    place *at = &w->places[rank];
+    *at = (place){.world = w, .rank = rank, .last = &at->first};
+    at->box = (hk_mailbox){.owner = at, .claimed = claimed, .read = was_read};
+    at->gone = calloc((size_t)w->size, sizeof *at->gone);
+    at->box.gone = at->gone;
+    pthread_cond_init(&at->bell, NULL);
+    return at->gone != NULL;
+}
+
+static world *make_world(const char *name, int size)
+{
+    world *w = calloc(1, sizeof *w + (size_t)size * sizeof(place));
+    if (w == NULL)
+        return NULL;
+    w->size = size;
+    w->name = strdup(name);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->complete, NULL);
+    bool made = w->name != NULL;
+    for (int i = 0; i < size; i++)
+        made &= make_place(w, i);
+    if (made)
+        return w;
+    free_world(w);
+    return NULL;
+}
+
+/* The world of that name and size where this rank is still missing, else a new one. Registry
+ * locked. */
+static world *find_world(const char *name, int rank, int size)
+{
+    for (world *w = registry; w != NULL; w = w->next)
+        if (w->size == size && !w->places[rank].joined && strcmp(w->name, name) == 0)
+            return w;
+    world *w = make_world(name, size);
+    if (w != NULL) {
+        w->next = registry;
+        registry = w;
+    }
+    return w;
+}
+
+static void unregister(world *w)
+{
+    world **link = &registry;
+    while (*link != NULL && *link != w)
+        link = &(*link)->next;
+    if (*link != NULL)
+        *link = w->next;
+}
+
+static hocket_status missing_ranks(const world *w, int rank)
+{
+    hk_error error;
+    int missing = w->size - w->joined;
+    hk_error_set(&error, HOCKET_ERR_TIMEOUT,
+                 "hocket_init on rank %d of %d, backend local, world \"%s\": %d %s not come; "
+                 "each rank is a thread of this process that calls hocket_init",
+                 rank, w->size, w->name, missing, missing == 1 ? "rank has" : "ranks have");
+    for (int i = 0; i < w->size; i++)
+        if (!w->places[i].joined)
+            hk_error_add_rank(&error, i);
+    return hk_fail_with(&error);
+}
+
+/* Waits until all have come. Registry locked. Whoever gives up takes its place back. */
+static hocket_status wait_for_others(world *w, int rank, hk_time deadline)
+{
+    while (w->joined < w->size && hk_deadline_left(deadline) > 0) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 20 * HK_MILLISECOND;
+        if (until.tv_nsec >= HK_SECOND) {
+            until.tv_nsec -= HK_SECOND;
+            until.tv_sec++;
+        }
+        pthread_cond_timedwait(&w->complete, &registry_lock, &until);
+    }
+    if (w->joined == w->size)
+        return HOCKET_OK;
+    w->places[rank].joined = false;
+    hocket_status status = missing_ranks(w, rank);
+    if (--w->joined == 0) {
+        unregister(w);
+        free_world(w);
+    }
+    return status;
+}
+
+hocket_status hk_local_open(const char *name, int rank, int world_size, hk_time deadline,
+                            const hocket_transport **transport, void **self)
+{
+    pthread_mutex_lock(&registry_lock);
+    hocket_status status;
+    world *w = find_world(name, rank, world_size);
+    if (w == NULL) {
+        status = hk_fail_memory(sizeof *w, "a local world");
+    } else {
+        w->places[rank].joined = true;
+        if (++w->joined == world_size) {
+            unregister(w);
+            pthread_cond_broadcast(&w->complete);
+        }
+        *transport = &local;
+        *self = &w->places[rank];
+        status = wait_for_others(w, rank, deadline);
+    }
+    pthread_mutex_unlock(&registry_lock);
+    return status;
+}
+
+static hocket_status available(const char *choice)
+{
+    (void)choice;
+    return HOCKET_OK;
+}
+
+static hocket_status open_local(const hk_opening *opening, const hocket_transport **transport,
+                                void **self)
+{
+    const hk_settings *s = opening->settings;
+    return hk_local_open(s->coordinator, s->rank, s->world_size, opening->deadline, transport,
+                         self);
+}
+
+const hk_backend hk_backend_local = {"local", false, available, open_local};

@@ -1,0 +1,374 @@
+/* News: what endpoints tell each other on context 0, and what it does to groups.
+ *
+ *   DEAD     a rank has died                      -> every group with that member breaks
+ *   BYE      this endpoint has no groups left     -> its end of the connection is no death
+ *   LEFT     this rank left one group             -> who waits for it there need not wait
+ *   BROKEN   a group is broken, why, whose fault  -> it breaks here too
+ *   ROLL     "I am in #17: all_reduce ..."        -> compare with what I was in at #17; answer
+ *   HERE     "the last I have begun is #16"       -> kept for the sentence when a deadline passes
+ *
+ * Whoever notices a failure tells before it returns from the call, and a connection keeps its
+ * order, so the news of the first death arrives before the end of whoever leaves because of it: all
+ * ranks name the same culprit.
+ */
+#include "transport/state.h"
+
+#include "core/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EARLY_MAX 64
+
+enum { NEWS_DEAD = 1, NEWS_BYE, NEWS_LEFT, NEWS_BROKEN, NEWS_ROLL, NEWS_HERE };
+
+/* On the wire as it is in memory: all ranks have the same byte order (the handshake sees to it). */
+typedef struct news {
+    uint32_t kind;
+    uint32_t status;
+    uint64_t context;
+    uint64_t number;
+    uint32_t fingerprint;
+    uint32_t rank_count; /* int32_t world ranks follow, then text */
+    uint32_t text_length;
+    uint32_t reserved;
+} news;
+
+#define NEWS_MAX (sizeof(news) + HK_ERROR_RANKS_MAX * sizeof(int32_t) + HK_ERROR_TEXT_MAX)
+
+struct hk_letter {
+    hk_letter *next;
+    hocket_op op;
+    uint8_t bytes[];
+};
+
+struct hk_early {
+    hk_early *next;
+    int from;
+    size_t length;
+    uint8_t bytes[];
+};
+
+/* === Out ===================================================================================== */
+
+static size_t pack(uint8_t *bytes, news head, const int *world_ranks, const char *text)
+{
+    head.text_length = (uint32_t)strlen(text);
+    memcpy(bytes, &head, sizeof head);
+    uint8_t *at = bytes + sizeof head;
+    for (uint32_t i = 0; i < head.rank_count; i++, at += sizeof(int32_t)) {
+        int32_t rank = world_ranks[i];
+        memcpy(at, &rank, sizeof rank);
+    }
+    memcpy(at, text, head.text_length);
+    return (size_t)(at - bytes) + head.text_length;
+}
+
+/* Best effort: news that cannot be sent is replaced by the peers' own eyes and deadlines. */
+static void tell(hk_endpoint *endpoint, int peer, const uint8_t *bytes, size_t length)
+{
+    if (peer == endpoint->rank || endpoint->peers[peer].health != HK_ALIVE || endpoint->delegate)
+        return;
+    hk_letter *letter = malloc(sizeof *letter + length);
+    if (letter == NULL)
+        return;
+    memcpy(letter->bytes, bytes, length);
+    letter->op = (hocket_op){.kind = HOCKET_OP_SEND,
+                             .peer = peer,
+                             .context = HK_CONTEXT_NEWS,
+                             .buffer = letter->bytes,
+                             .length = length,
+                             .owner = endpoint};
+    if (endpoint->transport->post(endpoint->self, &letter->op) != HOCKET_OK) {
+        free(letter);
+        return;
+    }
+    letter->next = endpoint->letters;
+    endpoint->letters = letter;
+}
+
+static void tell_members(hk_comm *comm, news head, const int *world_ranks, const char *text)
+{
+    uint8_t bytes[NEWS_MAX];
+    size_t length = pack(bytes, head, world_ranks, text);
+    for (int i = 0; i < comm->size; i++)
+        if (!comm->left[i])
+            tell(comm->endpoint, comm->ranks[i], bytes, length);
+}
+
+static void tell_everyone(hk_endpoint *endpoint, news head, const int *world_ranks)
+{
+    uint8_t bytes[NEWS_MAX];
+    size_t length = pack(bytes, head, world_ranks, "");
+    for (int i = 0; i < endpoint->size; i++)
+        tell(endpoint, i, bytes, length);
+}
+
+static void free_sent(hk_endpoint *endpoint)
+{
+    for (hk_letter **link = &endpoint->letters; *link != NULL;) {
+        hk_letter *letter = *link;
+        if (!letter->op.done) {
+            link = &letter->next;
+            continue;
+        }
+        *link = letter->next;
+        free(letter);
+    }
+}
+
+/* === Faults ================================================================================== */
+
+void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell)
+{
+    if (comm->fault.status != HOCKET_OK)
+        return;
+    comm->fault = *error;
+    comm->endpoint->faulty = true;
+    if (!tell)
+        return;
+    int world_ranks[HK_ERROR_RANKS_MAX];
+    int count = error->rank_count < HK_ERROR_RANKS_MAX ? error->rank_count : HK_ERROR_RANKS_MAX;
+    for (int i = 0; i < count; i++)
+        world_ranks[i] = comm->ranks[error->ranks[i]];
+    news head = {.kind = NEWS_BROKEN,
+                 .status = (uint32_t)error->status,
+                 .context = comm->context,
+                 .rank_count = (uint32_t)count};
+    tell_members(comm, head, world_ranks, error->text);
+}
+
+static void mark_lost(hk_endpoint *endpoint, int peer)
+{
+    if (peer == endpoint->rank || endpoint->peers[peer].health != HK_ALIVE)
+        return;
+    endpoint->peers[peer].health = HK_LOST;
+    hk_log(HK_LOG_INFO, endpoint->rank, "rank %d is lost", peer);
+    for (hk_comm *comm = endpoint->comms; comm != NULL; comm = comm->next) {
+        int rank = hk_comm_rank_of(comm, peer);
+        if (rank < 0 || comm->left[rank])
+            continue;
+        hk_error error;
+        hk_error_set(&error, HOCKET_ERR_PEER_LOST,
+                     "rank %d is lost: it died, or its connection broke", rank);
+        hk_error_add_rank(&error, rank);
+        hk_news_fault(comm, &error, false);
+    }
+    tell_everyone(endpoint, (news){.kind = NEWS_DEAD, .rank_count = 1}, &peer);
+}
+
+/* === In ====================================================================================== */
+
+static hk_comm *find_comm(hk_endpoint *endpoint, uint64_t context)
+{
+    hk_comm *comm = endpoint->comms;
+    while (comm != NULL && comm->context != context)
+        comm = comm->next;
+    return comm;
+}
+
+static void heard_broken(hk_comm *comm, const news *head, const int32_t *ranks, const char *text)
+{
+    hk_error error;
+    hk_error_set(&error, (hocket_status)head->status, "%.*s", (int)head->text_length, text);
+    for (uint32_t i = 0; i < head->rank_count; i++) {
+        int rank = hk_comm_rank_of(comm, ranks[i]);
+        if (rank >= 0)
+            hk_error_add_rank(&error, rank);
+    }
+    hk_news_fault(comm, &error, false);
+}
+
+static void heard_roll(hk_comm *comm, int from, const news *head, const char *text)
+{
+    const hk_what *mine = &comm->history[head->number % HK_HISTORY];
+    if (mine->number == head->number && hk_what_fingerprint(mine) != head->fingerprint) {
+        char mine_text[HK_WHAT_TEXT_MAX];
+        hk_what_print(mine, mine_text, sizeof mine_text);
+        hk_error error;
+        hk_error_set(&error, HOCKET_ERR_MISMATCH,
+                     "ranks called different things: rank %d %s, rank %d %.*s", comm->rank,
+                     mine_text, from, (int)head->text_length, text);
+        hk_error_add_rank(&error, comm->rank);
+        hk_error_add_rank(&error, from);
+        hk_news_fault(comm, &error, true);
+        return;
+    }
+    uint8_t bytes[NEWS_MAX];
+    news answer = {.kind = NEWS_HERE, .context = comm->context, .number = comm->begun};
+    tell(comm->endpoint, comm->ranks[from], bytes, pack(bytes, answer, NULL, ""));
+}
+
+static void heard_in_group(hk_comm *comm, int from, const news *head, const int32_t *ranks,
+                           const char *text)
+{
+    int rank = hk_comm_rank_of(comm, from);
+    if (rank < 0)
+        return;
+    switch (head->kind) {
+    case NEWS_LEFT: comm->left[rank] = true; break;
+    case NEWS_BROKEN: heard_broken(comm, head, ranks, text); break;
+    case NEWS_ROLL: heard_roll(comm, rank, head, text); break;
+    case NEWS_HERE: comm->answers[rank] = head->number + 1; break;
+    default: break;
+    }
+}
+
+static void keep_early(hk_endpoint *endpoint, int from, const uint8_t *bytes, size_t length)
+{
+    hk_early *early = endpoint->early_count < EARLY_MAX ? malloc(sizeof *early + length) : NULL;
+    if (early == NULL)
+        return;
+    early->next = NULL;
+    early->from = from;
+    early->length = length;
+    memcpy(early->bytes, bytes, length);
+    hk_early **link = &endpoint->early;
+    while (*link != NULL)
+        link = &(*link)->next;
+    *link = early;
+    endpoint->early_count++;
+}
+
+/* Checks every length before it is used; what makes no sense is ignored. */
+static bool unpack(const uint8_t *bytes, size_t length, news *head, int32_t *ranks, char *text)
+{
+    if (length < sizeof *head || length > NEWS_MAX)
+        return false;
+    memcpy(head, bytes, sizeof *head);
+    if (head->rank_count > HK_ERROR_RANKS_MAX || head->text_length >= HK_ERROR_TEXT_MAX ||
+        length != sizeof *head + head->rank_count * sizeof *ranks + head->text_length)
+        return false;
+    memcpy(ranks, bytes + sizeof *head, head->rank_count * sizeof *ranks);
+    memcpy(text, bytes + length - head->text_length, head->text_length);
+    text[head->text_length] = '\0';
+    return true;
+}
+
+static void heard(hk_endpoint *endpoint, int from, const uint8_t *bytes, size_t length)
+{
+    news head;
+    int32_t ranks[HK_ERROR_RANKS_MAX];
+    char text[HK_ERROR_TEXT_MAX];
+    if (!unpack(bytes, length, &head, ranks, text))
+        return;
+    if (head.kind == NEWS_BYE) {
+        if (endpoint->peers[from].health == HK_ALIVE)
+            endpoint->peers[from].health = HK_GONE;
+        return;
+    }
+    if (head.kind == NEWS_DEAD) {
+        if (head.rank_count == 1 && ranks[0] >= 0 && ranks[0] < endpoint->size)
+            mark_lost(endpoint, ranks[0]);
+        return;
+    }
+    hk_comm *comm = find_comm(endpoint, head.context);
+    if (comm != NULL)
+        heard_in_group(comm, from, &head, ranks, text);
+    else if (head.kind == NEWS_LEFT || head.kind == NEWS_BROKEN)
+        keep_early(endpoint, from, bytes, length);
+}
+
+void hk_news_opened(hk_comm *comm)
+{
+    hk_endpoint *endpoint = comm->endpoint;
+    for (hk_early **link = &endpoint->early; *link != NULL;) {
+        hk_early *early = *link;
+        news head;
+        memcpy(&head, early->bytes, sizeof head);
+        if (head.context != comm->context) {
+            link = &early->next;
+            continue;
+        }
+        *link = early->next;
+        endpoint->early_count--;
+        heard(endpoint, early->from, early->bytes, early->length);
+        free(early);
+    }
+    if (endpoint->broken.status != HOCKET_OK)
+        hk_news_fault(comm, &endpoint->broken, false);
+}
+
+/* === Listening =============================================================================== */
+
+static void listen_to(hk_endpoint *endpoint, int peer)
+{
+    hk_neighbor *p = &endpoint->peers[peer];
+    p->news = (hocket_op){.kind = HOCKET_OP_RECV,
+                          .peer = peer,
+                          .context = HK_CONTEXT_NEWS,
+                          .take = true,
+                          .owner = endpoint};
+    p->listening = endpoint->transport->post(endpoint->self, &p->news) == HOCKET_OK;
+}
+
+void hk_news_listen(hk_endpoint *endpoint)
+{
+    for (int i = 0; i < endpoint->size; i++)
+        if (i != endpoint->rank && !endpoint->delegate)
+            listen_to(endpoint, i);
+}
+
+void hk_news_digest(hk_endpoint *endpoint)
+{
+    for (int i = 0; i < endpoint->size; i++) {
+        hk_neighbor *peer = &endpoint->peers[i];
+        while (peer->listening && peer->news.done) {
+            hocket_op news = peer->news;
+            peer->listening = false;
+            if (news.status == HOCKET_ERR_PEER_LOST) {
+                mark_lost(endpoint, i);
+                break;
+            }
+            if (news.status == HOCKET_OK)
+                heard(endpoint, i, news.buffer, news.received);
+            free(news.buffer);
+            listen_to(endpoint, i);
+        }
+    }
+    free_sent(endpoint);
+}
+
+void hk_news_left(hk_comm *comm)
+{
+    tell_members(comm, (news){.kind = NEWS_LEFT, .context = comm->context}, NULL, "");
+}
+
+void hk_news_roll_call(hk_comm *comm, const hk_what *what)
+{
+    char text[HK_WHAT_TEXT_MAX];
+    hk_what_print(what, text, sizeof text);
+    news head = {.kind = NEWS_ROLL,
+                 .context = comm->context,
+                 .number = what->number,
+                 .fingerprint = hk_what_fingerprint(what)};
+    tell_members(comm, head, NULL, text);
+}
+
+void hk_news_farewell(hk_endpoint *endpoint)
+{
+    tell_everyone(endpoint, (news){.kind = NEWS_BYE}, NULL);
+}
+
+void hk_news_fini(hk_endpoint *endpoint)
+{
+    for (int i = 0; i < endpoint->size; i++) {
+        hk_neighbor *peer = &endpoint->peers[i];
+        if (peer->listening && !peer->news.done)
+            endpoint->transport->cancel(endpoint->self, &peer->news);
+        if (peer->listening)
+            free(peer->news.buffer);
+    }
+    while (endpoint->letters != NULL) {
+        hk_letter *letter = endpoint->letters;
+        endpoint->letters = letter->next;
+        if (!letter->op.done)
+            endpoint->transport->cancel(endpoint->self, &letter->op);
+        free(letter);
+    }
+    while (endpoint->early != NULL) {
+        hk_early *early = endpoint->early;
+        endpoint->early = early->next;
+        free(early);
+    }
+}

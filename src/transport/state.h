@@ -1,0 +1,82 @@
+/* The inside of an endpoint, shared by endpoint.c (locking, waiting), news.c (who has failed) and
+ * self.c (messages to oneself). Everything here is protected by the endpoint's lock unless it says
+ * otherwise. */
+#ifndef HK_TRANSPORT_STATE_H
+#define HK_TRANSPORT_STATE_H
+
+#include "transport/call.h"
+#include "transport/mailbox.h"
+#include "transport/window.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+typedef enum hk_health {
+    HK_ALIVE,
+    HK_GONE, /* said goodbye to all its groups */
+    HK_LOST  /* died, or its connection broke */
+} hk_health;
+
+typedef struct hk_neighbor {
+    hk_health health;
+    bool listening; /* news is posted */
+    hocket_op news;
+} hk_neighbor;
+
+typedef struct hk_letter hk_letter; /* news on its way out */
+typedef struct hk_early hk_early;   /* news for a group that is not open yet */
+
+struct hk_endpoint {
+    const hocket_transport *transport;
+    void *self;
+    int rank, size;
+    bool delegate;
+
+    pthread_mutex_t lock;
+    pthread_cond_t turn; /* something was completed, or the lead is free */
+    atomic_int wanting;  /* threads that want the lock; without the lock */
+    bool leading;        /* a thread is in its waiting loop and makes progress for all */
+    int followers;       /* threads that sleep on turn */
+    unsigned long completed;
+    hk_time spin, yield; /* how long a wait spins, then yields, before it sleeps */
+
+    hk_error broken; /* the transport itself failed */
+    bool faulty;     /* any group has had a fault */
+    hk_neighbor *peers;
+    hk_letter *letters;
+    hk_early *early;
+    int early_count;
+    hk_comm *comms;
+
+    hk_mailbox own;   /* messages to oneself */
+    hk_window unread; /* of them */
+};
+
+/* endpoint.c */
+void hk_endpoint_lock(hk_endpoint *endpoint);
+void hk_endpoint_unlock(hk_endpoint *endpoint);
+/* Mutexes are not fair: the leader, which holds the lock nearly always, lets those who want it
+ * pass. */
+void hk_endpoint_step_aside(hk_endpoint *endpoint);
+/* One round of progress that may sleep that long, then the news it brought. */
+void hk_endpoint_turn(hk_endpoint *endpoint, hk_time wait);
+
+/* news.c */
+void hk_news_listen(hk_endpoint *endpoint);   /* posts the receives for news */
+void hk_news_digest(hk_endpoint *endpoint);   /* reads what came, frees letters that have gone */
+void hk_news_farewell(hk_endpoint *endpoint); /* to all: this endpoint closes */
+void hk_news_fini(hk_endpoint *endpoint);
+void hk_news_opened(hk_comm *comm); /* replays what came early */
+void hk_news_left(hk_comm *comm);   /* to the members: this rank leaves */
+/* To the members: what this rank is in. They answer, and compare. */
+void hk_news_roll_call(hk_comm *comm, const hk_what *what);
+/* Breaks the group; the first error stays. tell: the members too. */
+void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell);
+int hk_comm_rank_of(const hk_comm *comm, int world_rank); /* -1: no member */
+
+/* self.c */
+void hk_self_init(hk_endpoint *endpoint);
+void hk_self_fini(hk_endpoint *endpoint);
+hocket_status hk_self_post(hk_endpoint *endpoint, hocket_op *op);
+void hk_self_cancel(hk_endpoint *endpoint, hocket_op *op);
+
+#endif

@@ -1,0 +1,231 @@
+/* Which name means which transport, in the order in which they are tried.
+ *
+ * A row names what a user may write and the candidates behind it, best first. `any` walks its
+ * candidates and takes the first that is available; the other names that MLX's users know work the
+ * same way: hocket's own transport where it is built, else MLX's. */
+#include "transport/table.h"
+
+#include "core/log.h"
+#include "core/plugin.h"
+#include <stdio.h>
+#include <string.h>
+
+#define CANDIDATES_MAX 4
+#define NAME_MAX_BYTES HK_BACKEND_MAX
+
+typedef struct name_row {
+    const char *name;
+    const char *candidates[CANDIDATES_MAX]; /* rows of `backends`, with their choice */
+} name_row;
+
+static const name_row names[] = {
+    {"any", {"shm", "tcp"}},
+    {"local", {"local"}},
+    {"shm", {"shm"}},
+    {"tcp", {"tcp"}},
+    {"ring", {"tcp"}},
+    {"jaccl", {"verbs", "mlx:jaccl"}},
+    {"mpi", {"mpi", "mlx:mpi"}},
+    {"nccl", {"nccl", "mlx:nccl"}},
+    {"mlx", {"mlx"}},
+    {"mlx:any", {"mlx:any"}},
+    {"mlx:ring", {"mlx:ring"}},
+    {"mlx:mpi", {"mlx:mpi"}},
+    {"mlx:jaccl", {"mlx:jaccl"}},
+    {"mlx:nccl", {"mlx:nccl"}},
+};
+
+/* === Backends that are elsewhere, or not yet ================================================= */
+
+static hocket_status mlx_backend(const hk_backend **backend)
+{
+    const hk_plugin *plugin;
+    hocket_status status = hk_plugin_mlx(&plugin);
+    if (status == HOCKET_OK)
+        *backend = plugin->transport;
+    return status;
+}
+
+static hocket_status mlx_available(const char *choice)
+{
+    const hk_backend *backend;
+    hocket_status status = mlx_backend(&backend);
+    return status == HOCKET_OK ? backend->available(choice) : status;
+}
+
+static hocket_status mlx_open(const hk_opening *opening, const hocket_transport **transport,
+                              void **self)
+{
+    const hk_backend *backend;
+    hocket_status status = mlx_backend(&backend);
+    return status == HOCKET_OK ? backend->open(opening, transport, self) : status;
+}
+
+static hocket_status not_built(const char *choice)
+{
+    (void)choice;
+    return hk_fail(HOCKET_ERR_UNAVAILABLE,
+                   "this version of hocket has no such transport of its own");
+}
+
+static hocket_status cannot_open(const hk_opening *opening, const hocket_transport **transport,
+                                 void **self)
+{
+    (void)transport;
+    (void)self;
+    return not_built(opening->choice);
+}
+
+static const hk_backend hk_backend_mlx = {"mlx", false, mlx_available, mlx_open};
+static const hk_backend absent[] = {
+    {"shm", true, not_built, cannot_open},
+    {"verbs", true, not_built, cannot_open},
+    {"mpi", false, not_built, cannot_open},
+    {"nccl", true, not_built, cannot_open},
+};
+
+static const hk_backend *const backends[] = {
+    &hk_backend_local, &hk_backend_tcp, &hk_backend_mlx, &absent[0],
+    &absent[1],        &absent[2],      &absent[3],
+};
+
+/* === Looking up ============================================================================== */
+
+static const name_row *find_name(const char *name)
+{
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i].name, name) == 0)
+            return &names[i];
+    char known[256] = "";
+    for (size_t i = 0, used = 0; i < sizeof names / sizeof *names && used < sizeof known; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, " %s", names[i].name);
+    hk_fail(HOCKET_ERR_INVALID, "there is no backend \"%s\"; there are:%s", name, known);
+    return NULL;
+}
+
+/* "mlx:ring" is the row mlx with the choice ring. */
+static const hk_backend *find_backend(const char *candidate, const char **choice)
+{
+    size_t length = strcspn(candidate, ":");
+    *choice = candidate[length] == ':' ? candidate + length + 1 : "";
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
+        if (strncmp(backends[i]->name, candidate, length) == 0 && backends[i]->name[length] == '\0')
+            return backends[i];
+    return NULL;
+}
+
+/* The first candidate that is available; else the reason of the last. */
+static hocket_status choose(const name_row *row, const char **chosen)
+{
+    hocket_status status = HOCKET_ERR_UNAVAILABLE;
+    for (int i = 0; i < CANDIDATES_MAX && row->candidates[i] != NULL; i++) {
+        const char *choice;
+        const hk_backend *backend = find_backend(row->candidates[i], &choice);
+        if ((status = backend->available(choice)) == HOCKET_OK) {
+            *chosen = row->candidates[i];
+            return HOCKET_OK;
+        }
+        hk_log(HK_LOG_DEBUG, -1, "backend %s: %s", row->candidates[i], hocket_last_error());
+    }
+    hk_fail_prefix("backend %s is not available: ", row->name);
+    return status;
+}
+
+hocket_status hk_backend_available(const char *name)
+{
+    const name_row *row = find_name(name);
+    const char *chosen;
+    return row != NULL ? choose(row, &chosen) : HOCKET_ERR_INVALID;
+}
+
+/* === Opening ================================================================================= */
+
+static bool may_meet(const name_row *row)
+{
+    const char *choice;
+    for (int i = 0; i < CANDIDATES_MAX && row->candidates[i] != NULL; i++)
+        if (find_backend(row->candidates[i], &choice)->meets)
+            return true;
+    return false;
+}
+
+/* Rank 0 says what it has chosen. A rank that asked for something else by name must hear of it. */
+static hocket_status agree(const name_row *row, hk_meeting *meeting, char name[NAME_MAX_BYTES])
+{
+    const char *chosen = "";
+    hocket_status mine = HOCKET_OK;
+    if (hk_meeting_rank(meeting) == 0)
+        mine = choose(row, &chosen);
+    hk_error why = *hk_error_last();
+    memset(name, 0, NAME_MAX_BYTES);
+    memcpy(name, chosen, strlen(chosen));
+    hocket_status status = hk_meeting_broadcast(meeting, name, NAME_MAX_BYTES);
+    if (mine != HOCKET_OK)
+        return hk_fail_with(&why);
+    if (status != HOCKET_OK)
+        return status;
+    name[NAME_MAX_BYTES - 1] = '\0';
+    for (int i = 0; i < CANDIDATES_MAX && row->candidates[i] != NULL; i++)
+        if (strcmp(row->candidates[i], name) == 0)
+            return HOCKET_OK;
+    if (name[0] == '\0')
+        return hk_fail_rank(HOCKET_ERR_UNAVAILABLE, 0, "rank 0 has no backend %s", row->name);
+    return hk_fail_rank(HOCKET_ERR_MISMATCH, 0,
+                        "this rank asks for backend %s, rank 0 has chosen %s", row->name, name);
+}
+
+/* All ranks learn whether all agree, so that none waits for one that does not. */
+static hocket_status all_agree(hk_meeting *meeting, hocket_status mine)
+{
+    int size = hk_meeting_world_size(meeting);
+    int32_t code = (int32_t)mine, codes[size];
+    hk_error why = *hk_error_last();
+    hocket_status status = hk_meeting_all_gather(meeting, &code, sizeof code, codes);
+    if (mine != HOCKET_OK)
+        return hk_fail_with(&why);
+    if (status != HOCKET_OK)
+        return status;
+    for (int i = 0; i < size; i++)
+        if (codes[i] != HOCKET_OK)
+            return hk_fail_rank((hocket_status)codes[i], i,
+                                "rank %d does not have rank 0's choice of backend", i);
+    return HOCKET_OK;
+}
+
+static hocket_status open_chosen(hk_opening *opening, const char *chosen,
+                                 const hocket_transport **transport, void **self)
+{
+    const hk_backend *backend = find_backend(chosen, &opening->choice);
+    return backend->open(opening, transport, self);
+}
+
+static hocket_status open_met(const name_row *row, hk_opening *opening,
+                              const hocket_transport **transport, void **self)
+{
+    hocket_status status = hk_settings_need_coordinator(opening->settings);
+    if (status == HOCKET_OK)
+        status = hk_meeting_open(opening->settings, opening->deadline, &opening->meeting);
+    if (status != HOCKET_OK)
+        return status;
+    char chosen[NAME_MAX_BYTES];
+    status = agree(row, opening->meeting, chosen);
+    status = all_agree(opening->meeting, status);
+    if (status == HOCKET_OK)
+        status = open_chosen(opening, chosen, transport, self);
+    hk_meeting_close(opening->meeting);
+    return status;
+}
+
+hocket_status hk_backend_open(const hk_settings *settings, hk_time deadline,
+                              const hocket_transport **transport, void **self)
+{
+    const name_row *row = find_name(settings->backend);
+    if (row == NULL)
+        return HOCKET_ERR_INVALID;
+    hk_opening opening = {.settings = settings, .deadline = deadline};
+    if (may_meet(row))
+        return open_met(row, &opening, transport, self);
+    const char *chosen;
+    hocket_status status = choose(row, &chosen);
+    return status == HOCKET_OK ? open_chosen(&opening, chosen, transport, self) : status;
+}

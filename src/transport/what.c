@@ -1,0 +1,70 @@
+#include "transport/what.h"
+
+#include "core/dtype.h"
+#include "core/reduce.h"
+#include <stdio.h>
+
+static const char *const names[HK_OPERATIONS] = {
+    [HK_ALL_REDUCE] = "all_reduce",
+    [HK_ALL_GATHER] = "all_gather",
+    [HK_ALL_GATHER_V] = "all_gather_v",
+    [HK_REDUCE_SCATTER] = "reduce_scatter",
+    [HK_REDUCE_SCATTER_V] = "reduce_scatter_v",
+    [HK_BROADCAST] = "broadcast",
+    [HK_REDUCE_TO] = "reduce_to",
+    [HK_GATHER] = "gather",
+    [HK_SCATTER] = "scatter",
+    [HK_ALL_TO_ALL] = "all_to_all",
+    [HK_ALL_TO_ALL_V] = "all_to_all_v",
+    [HK_PERMUTE] = "permute",
+    [HK_BARRIER] = "barrier",
+    [HK_SPLIT] = "split",
+    [HK_SEND_BYTES] = "send_bytes",
+    [HK_RECV_BYTES] = "recv_bytes",
+    [HK_RECV_INTO] = "recv_into",
+    [HK_PROBE] = "probe",
+};
+
+const char *hk_operation_name(hk_operation operation)
+{
+    return names[operation];
+}
+
+void hk_what_print(const hk_what *what, char *text, size_t size)
+{
+    size_t used = 0;
+#define APPEND(...)                                                                                \
+    do {                                                                                           \
+        if (used < size)                                                                           \
+            used += (size_t)snprintf(text + used, size - used, __VA_ARGS__);                       \
+    } while (0)
+    APPEND("%s", names[what->operation]);
+    if (what->number > 0)
+        APPEND(" #%llu", (unsigned long long)what->number);
+    if (what->dtype < 0)
+        return;
+    APPEND(" (%s", hk_dtype_name((hocket_dtype)what->dtype));
+    if (what->reduce >= 0)
+        APPEND(" %s", hk_reduce_name((hocket_reduce)what->reduce));
+    if (what->count > 0 || what->more == 0)
+        APPEND(", %zu elements", what->count);
+    if (what->root >= 0)
+        APPEND(", root %d", what->root);
+    APPEND(")");
+#undef APPEND
+}
+
+uint64_t hk_mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * UINT64_C(0x9E3779B97F4A7C15);
+    return hash ^ (hash >> 29);
+}
+
+uint32_t hk_what_fingerprint(const hk_what *what)
+{
+    uint64_t small = (uint64_t)what->operation | (uint64_t)(what->dtype & 0xFF) << 8 |
+                     (uint64_t)(what->root & 0xFFFF) << 16 | (uint64_t)(unsigned)what->reduce << 32;
+    uint64_t hash = hk_mix(hk_mix(what->number, small), what->count);
+    hash = hk_mix(hash, what->more);
+    return (uint32_t)(hash >> 32);
+}
