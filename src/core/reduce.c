@@ -24,7 +24,7 @@
 
 /* Two of them and a piece of an input are in use at once: well inside the first cache, and inside
  * small stacks. */
-enum { BLOCK_BYTES = 4096 };
+enum { BLOCK_BYTES = 2048 };
 
 typedef union block {
     _Alignas(64) unsigned char bytes[BLOCK_BYTES];
