@@ -1,0 +1,37 @@
+/* Which algorithm: one table, one look-up. */
+#ifndef HK_COLLECTIVE_CHOOSE_H
+#define HK_COLLECTIVE_CHOOSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef enum hk_collective {
+    HK_ALL_REDUCE,
+    HK_ALL_GATHER,
+    HK_REDUCE_SCATTER,
+    HK_BROADCAST,
+    HK_REDUCE_TO,
+    HK_GATHER,
+    HK_SCATTER
+} hk_collective;
+
+typedef enum hk_algorithm {
+    HK_FLAT,   /* whole vectors, at once, and everyone (or the root) folds: one step */
+    HK_TREE,   /* whole vectors or growing runs of blocks: log n steps */
+    HK_DIRECT, /* blocks straight to where they belong: one step, n - 1 messages */
+    HK_RING    /* blocks from neighbour to neighbour: n - 1 steps */
+} hk_algorithm;
+
+typedef struct hk_choice {
+    hk_collective collective;
+    int ranks_from, ranks_to;
+    size_t bytes_from, bytes_to; /* both included */
+    hk_algorithm algorithm;
+} hk_choice;
+
+/* bytes: of the vector (all_reduce, broadcast, reduce_to), or of all ranks' blocks together.
+ * ordered: a reduction whose operands must not change places, for which a ring is never chosen.
+ * Depends on nothing else, so all ranks choose alike. */
+hk_algorithm hk_choose(hk_collective collective, int ranks, size_t bytes, bool ordered);
+
+#endif
