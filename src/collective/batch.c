@@ -61,8 +61,8 @@ void *hk_scratch(hk_call *call, size_t count, size_t bytes)
 {
     size_t total = count * bytes;
     if (bytes != 0 && total / bytes != count) {
-        hk_fail(HOCKET_ERR_NO_MEMORY, "%s needs %zu times %zu bytes for a while, more than memory",
-                call->what->name, count, bytes);
+        hk_fail(HOCKET_ERR_NO_MEMORY, "%zu times %zu bytes for a while are more than any memory",
+                count, bytes);
         return NULL;
     }
     return hk_call_scratch(call, total > 0 ? total : 1);

@@ -152,9 +152,7 @@ hocket_status hk_all_gather(hk_team *team, hk_call *call, const void *send, void
             return status;
     }
     if (is_delegate(team))
-        return hk_fail(HOCKET_ERR_UNSUPPORTED,
-                       "%s on rank %d: backend %s has no all_gather to make it from",
-                       call->what->name, team->comm->rank,
+        return hk_fail(HOCKET_ERR_UNSUPPORTED, "backend %s has no all_gather to make it from",
                        hk_endpoint_transport(team->comm->endpoint)->name);
     hk_blocks blocks = hk_blocks_even((size_t)n * send_count, n, size);
     return all_gather(call, send, recv, &blocks);

@@ -132,8 +132,7 @@ hocket_status hk_compose_all_to_all(hk_team *team, hk_call *call, const void *se
         most = total > most ? total : most;
         if (table[i * ranks + (size_t)rank] != expected)
             return hk_fail_rank(HOCKET_ERR_MISMATCH, (int)i,
-                                "%s on rank %d: rank %zu sends %llu elements, %zu are expected",
-                                call->what->name, rank, i,
+                                "rank %zu sends %llu elements, %zu are expected", i,
                                 (unsigned long long)table[i * ranks + (size_t)rank], expected);
     }
     if (most == 0)
