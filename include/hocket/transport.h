@@ -79,6 +79,14 @@ HOCKET_API hocket_status hocket_transport_error(hocket_status status, const char
 #endif
     ;
 
+/* The same, naming the ranks at fault: world ranks from a transport's slots, the group's elsewhere. */
+HOCKET_API hocket_status hocket_transport_error_ranks(hocket_status status, const int *ranks,
+                                                      int count, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 4, 5)))
+#endif
+    ;
+
 /* === Native collectives (optional) ============================================================ */
 
 /* Handed to a native collective that waits by itself. */
@@ -183,6 +191,11 @@ typedef struct hocket_transport {
  * close. */
 HOCKET_API hocket_status hocket_init_with(const hocket_transport *transport, void *self,
                                           hocket_group **group);
+
+/* The team behind a group that runs over these native collectives; NULL over others and over none.
+ * For a library that hands a group on to the engine which carries it. */
+HOCKET_API void *hocket_group_team(const hocket_group *group,
+                                   const hocket_collectives *collectives);
 
 #ifdef __cplusplus
 }

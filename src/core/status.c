@@ -140,3 +140,15 @@ hocket_status hocket_transport_error(hocket_status status, const char *format, .
     va_end(arguments);
     return status;
 }
+
+hocket_status hocket_transport_error_ranks(hocket_status status, const int *ranks, int count,
+                                           const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fill(&last, status, format, arguments);
+    va_end(arguments);
+    for (int i = 0; i < count; i++)
+        hk_error_add_rank(&last, ranks[i]);
+    return status;
+}

@@ -1,0 +1,383 @@
+/* One composing function for each operation. Shapes and dtypes were checked when the graph was
+ * built; a function takes them from the call's output type. Nothing here evaluates. */
+
+#include "mlx/tables.h"
+
+#include <mlx/fast.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "mlx/collectives.h"
+#include "mlx/guard.h"
+
+namespace hk
+{
+namespace
+{
+
+/* A call as its composing function sees it. */
+struct Call {
+    const hocket_op_call &raw;
+    mx::Stream stream;
+
+    const mx::array &input(int i) const
+    {
+        return *static_cast<mx::array *>(raw.inputs[i]);
+    }
+    mx::Shape shape() const
+    {
+        return mlx_shape(raw.output_type);
+    }
+    mx::Dtype dtype() const
+    {
+        return mlx_dtype(raw.output_type.dtype);
+    }
+    int64_t integer(const char *name, int64_t otherwise) const
+    {
+        return hocket_attrs_int(&raw.attributes, name, otherwise);
+    }
+    double number(const char *name, double otherwise) const
+    {
+        return hocket_attrs_float(&raw.attributes, name, otherwise);
+    }
+    std::string text(const char *name, const char *otherwise) const
+    {
+        return hocket_attrs_string(&raw.attributes, name, otherwise);
+    }
+    std::vector<int64_t> integers(const char *name) const
+    {
+        size_t count = 0;
+        const int64_t *list = hocket_attrs_ints(&raw.attributes, name, &count);
+        return std::vector<int64_t>(list, list + count);
+    }
+    /* The attribute axis, counted from the front of an array with so many dimensions. */
+    int axis(const mx::array &x, int64_t otherwise) const
+    {
+        int64_t axis = integer("axis", otherwise);
+        return static_cast<int>(axis < 0 ? axis + static_cast<int64_t>(x.ndim()) : axis);
+    }
+};
+
+using Compose = mx::array (*)(const Call &call);
+
+/* MLX's GPUs have no float64; MLX computes it on the cpu. */
+mx::Stream stream_of(const hocket_op_call &call)
+{
+    bool wide = call.output_type.dtype == HOCKET_FLOAT64;
+    for (int i = 0; i < call.input_count; i++)
+        wide = wide || call.input_types[i].dtype == HOCKET_FLOAT64;
+    return wide ? lane().cpu : lane().compute;
+}
+
+/* What the graph layer calls: runs a composing function and hands its array over. */
+template <Compose compose> hocket_status kernel(hocket_op_call *call)
+{
+    hocket_status status = guard(nullptr, [&] {
+        call->output = new mx::array(compose(Call{*call, stream_of(*call)}));
+    });
+    if (status == HOCKET_OK)
+        return status;
+    const std::string text = hocket_last_error();
+    return hocket_op_error(call, status, "%s", text.c_str());
+}
+
+/* === Elementwise ============================================================================== */
+
+template <mx::array (*op)(const mx::array &, mx::StreamOrDevice)> mx::array unary(const Call &call)
+{
+    return op(call.input(0), call.stream);
+}
+
+template <mx::array (*op)(const mx::array &, const mx::array &, mx::StreamOrDevice)>
+mx::array binary(const Call &call)
+{
+    return op(call.input(0), call.input(1), call.stream);
+}
+
+bool is_half(const mx::array &x)
+{
+    return x.dtype() == mx::float16 || x.dtype() == mx::bfloat16;
+}
+
+/* Halves are computed in float32 and rounded once. */
+mx::array widened(const Call &call, const mx::array &x)
+{
+    return is_half(x) ? mx::astype(x, mx::float32, call.stream) : x;
+}
+
+mx::array narrowed(const Call &call, const mx::array &x)
+{
+    return mx::astype(x, call.dtype(), call.stream);
+}
+
+mx::array scalar(double value, const mx::array &like)
+{
+    return mx::array(value, like.dtype());
+}
+
+mx::array select(const Call &call)
+{
+    return mx::where(call.input(0), call.input(1), call.input(2), call.stream);
+}
+
+mx::array silu(const Call &call)
+{
+    mx::array x = widened(call, call.input(0));
+    return narrowed(call, mx::multiply(x, mx::sigmoid(x, call.stream), call.stream));
+}
+
+mx::array gelu(const Call &call)
+{
+    const mx::Stream s = call.stream;
+    mx::array x = widened(call, call.input(0));
+    const bool approximate = call.text("approximate", "none") == "tanh";
+    mx::array inner = x;
+    if (approximate) {
+        /* sqrt(2 / pi) * (x + 0.044715 x^3) */
+        mx::array cube = mx::multiply(mx::multiply(x, x, s), x, s);
+        inner = mx::add(x, mx::multiply(cube, scalar(0.044715, x), s), s);
+        inner = mx::tanh(mx::multiply(inner, scalar(std::sqrt(2 / M_PI), x), s), s);
+    } else {
+        inner = mx::erf(mx::multiply(x, scalar(M_SQRT1_2, x), s), s);
+    }
+    mx::array half = mx::multiply(x, scalar(0.5, x), s);
+    return narrowed(call, mx::multiply(half, mx::add(inner, scalar(1, x), s), s));
+}
+
+mx::array cast(const Call &call)
+{
+    const mx::array &x = call.input(0);
+    if (call.dtype() == mx::bool_)
+        return mx::not_equal(x, mx::array(0, x.dtype()), call.stream);
+    return mx::astype(x, call.dtype(), call.stream);
+}
+
+/* === Products, norms, reductions ============================================================== */
+
+mx::array matmul(const Call &call)
+{
+    mx::array left = widened(call, call.input(0)), right = widened(call, call.input(1));
+    if (call.integer("transpose_left", 0) != 0)
+        left = mx::swapaxes(left, -1, -2, call.stream);
+    if (call.integer("transpose_right", 0) != 0)
+        right = mx::swapaxes(right, -1, -2, call.stream);
+    return narrowed(call, mx::matmul(left, right, call.stream));
+}
+
+mx::array softmax(const Call &call)
+{
+    const mx::array &x = call.input(0);
+    return mx::softmax(x, std::vector<int>{call.axis(x, -1)}, true, call.stream);
+}
+
+mx::array rms_norm(const Call &call)
+{
+    mx::array x = widened(call, call.input(0));
+    float epsilon = static_cast<float>(call.number("epsilon", 1e-5));
+    return narrowed(call,
+                    mx::fast::rms_norm(x, widened(call, call.input(1)), epsilon, call.stream));
+}
+
+mx::array layer_norm(const Call &call)
+{
+    mx::array x = widened(call, call.input(0));
+    float epsilon = static_cast<float>(call.number("epsilon", 1e-5));
+    return narrowed(call, mx::fast::layer_norm(x, widened(call, call.input(1)),
+                                               widened(call, call.input(2)), epsilon, call.stream));
+}
+
+using Reduction = mx::array (*)(const mx::array &, const std::vector<int> &, bool,
+                                mx::StreamOrDevice);
+
+/* Over the attribute axes, or over all. The graph knows whether reduced dimensions stay. */
+template <Reduction reduction> mx::array reduce(const Call &call)
+{
+    mx::array x = widened(call, call.input(0));
+    std::vector<int> axes;
+    if (hocket_attrs_has(&call.raw.attributes, "axes")) {
+        for (int64_t axis : call.integers("axes"))
+            axes.push_back(static_cast<int>(axis));
+    } else {
+        for (size_t i = 0; i < x.ndim(); i++)
+            axes.push_back(static_cast<int>(i));
+    }
+    mx::array y = axes.empty() ? x : reduction(x, axes, false, call.stream);
+    return mx::reshape(narrowed(call, y), call.shape(), call.stream);
+}
+
+/* === Shapes =================================================================================== */
+
+mx::array reshape(const Call &call)
+{
+    return mx::reshape(call.input(0), call.shape(), call.stream);
+}
+
+mx::array transpose(const Call &call)
+{
+    const mx::array &x = call.input(0);
+    std::vector<int> axes;
+    for (int64_t axis : call.integers("axes"))
+        axes.push_back(static_cast<int>(axis));
+    return axes.empty() ? mx::transpose(x, call.stream) : mx::transpose(x, axes, call.stream);
+}
+
+mx::array broadcast_to(const Call &call)
+{
+    return mx::broadcast_to(call.input(0), call.shape(), call.stream);
+}
+
+/* The output's shape says how many elements there are, so a stop behind the last one will do. */
+mx::array slice(const Call &call)
+{
+    const mx::array &x = call.input(0);
+    std::vector<int64_t> starts = call.integers("start"), steps = call.integers("step");
+    mx::Shape shape = call.shape(), start, stop, step;
+    for (size_t i = 0; i < x.ndim(); i++) {
+        int64_t extent = x.shape(static_cast<int>(i));
+        int64_t from = starts[i] < 0 ? starts[i] + extent : starts[i];
+        int64_t by = i < steps.size() ? steps[i] : 1;
+        start.push_back(mlx_dimension(from));
+        step.push_back(mlx_dimension(by));
+        stop.push_back(mlx_dimension(shape[i] > 0 ? from + (shape[i] - 1) * by + 1 : from));
+    }
+    return mx::slice(x, start, stop, step, call.stream);
+}
+
+mx::array concatenate(const Call &call)
+{
+    std::vector<mx::array> parts;
+    for (int i = 0; i < call.raw.input_count; i++)
+        parts.push_back(call.input(i));
+    return mx::concatenate(std::move(parts), call.axis(call.input(0), 0), call.stream);
+}
+
+mx::array take(const Call &call)
+{
+    const mx::array &x = call.input(0);
+    return mx::take(x, call.input(1), call.axis(x, 0), call.stream);
+}
+
+/* === Collectives ============================================================================== */
+
+hocket_reduce reduce_named(const std::string &name)
+{
+    if (name == "sum")
+        return HOCKET_SUM;
+    if (name == "mean")
+        return HOCKET_MEAN;
+    if (name == "max")
+        return HOCKET_MAX;
+    if (name == "min")
+        return HOCKET_MIN;
+    if (name == "prod")
+        return HOCKET_PROD;
+    throw Failure(HOCKET_ERR_INVALID,
+                  "reduce is \"" + name + "\", which is none of sum, mean, max, min, prod");
+}
+
+Collective collective_of(const Call &call)
+{
+    Collective collective{};
+    check(hocket_graph_group(call.integer("group", 0), &collective.group));
+    collective.reduce = reduce_named(call.text("reduce", "sum"));
+    if (call.raw.input_count > 0 && call.input(0).ndim() > 0)
+        collective.axis = call.axis(call.input(0), 0);
+    for (int64_t rank : call.integers("to"))
+        collective.to.push_back(static_cast<int>(rank));
+    collective.tag = static_cast<uint32_t>(call.integer("tag", 0));
+    return collective;
+}
+
+std::optional<mx::array> before(const Call &call)
+{
+    if (call.raw.after == nullptr)
+        return std::nullopt;
+    return *static_cast<mx::array *>(call.raw.after);
+}
+
+using ComposeCollective = mx::array (*)(const Collective &, mx::array, After);
+
+template <ComposeCollective compose> mx::array over_group(const Call &call)
+{
+    return compose(collective_of(call), call.input(0), before(call));
+}
+
+mx::array broadcast(const Call &call)
+{
+    Collective collective = collective_of(call);
+    collective.peer = static_cast<int>(call.integer("root", 0));
+    return compose_broadcast(collective, call.input(0), before(call));
+}
+
+mx::array send(const Call &call)
+{
+    Collective collective = collective_of(call);
+    collective.peer = static_cast<int>(call.integer("peer", 0));
+    return compose_send(collective, call.input(0), before(call));
+}
+
+mx::array recv(const Call &call)
+{
+    Collective collective = collective_of(call);
+    collective.peer = static_cast<int>(call.integer("peer", 0));
+    return compose_recv(collective, call.raw.output_type, before(call));
+}
+
+} // namespace
+
+/* === The table ================================================================================ */
+
+const hk_kernel mlx_kernels[] = {
+    {"add", kernel<binary<mx::add>>, nullptr},
+    {"subtract", kernel<binary<mx::subtract>>, nullptr},
+    {"multiply", kernel<binary<mx::multiply>>, nullptr},
+    {"divide", kernel<binary<mx::divide>>, nullptr},
+    {"maximum", kernel<binary<mx::maximum>>, nullptr},
+    {"minimum", kernel<binary<mx::minimum>>, nullptr},
+    {"power", kernel<binary<mx::power>>, nullptr},
+    {"equal", kernel<binary<mx::equal>>, nullptr},
+    {"not_equal", kernel<binary<mx::not_equal>>, nullptr},
+    {"less", kernel<binary<mx::less>>, nullptr},
+    {"less_equal", kernel<binary<mx::less_equal>>, nullptr},
+    {"greater", kernel<binary<mx::greater>>, nullptr},
+    {"greater_equal", kernel<binary<mx::greater_equal>>, nullptr},
+    {"where", kernel<select>, nullptr},
+    {"negative", kernel<unary<mx::negative>>, nullptr},
+    {"abs", kernel<unary<mx::abs>>, nullptr},
+    {"exp", kernel<unary<mx::exp>>, nullptr},
+    {"log", kernel<unary<mx::log>>, nullptr},
+    {"sqrt", kernel<unary<mx::sqrt>>, nullptr},
+    {"rsqrt", kernel<unary<mx::rsqrt>>, nullptr},
+    {"sin", kernel<unary<mx::sin>>, nullptr},
+    {"cos", kernel<unary<mx::cos>>, nullptr},
+    {"tanh", kernel<unary<mx::tanh>>, nullptr},
+    {"sigmoid", kernel<unary<mx::sigmoid>>, nullptr},
+    {"silu", kernel<silu>, nullptr},
+    {"gelu", kernel<gelu>, nullptr},
+    {"cast", kernel<cast>, nullptr},
+    {"matmul", kernel<matmul>, nullptr},
+    {"softmax", kernel<softmax>, nullptr},
+    {"rms_norm", kernel<rms_norm>, nullptr},
+    {"layer_norm", kernel<layer_norm>, nullptr},
+    {"sum", kernel<reduce<mx::sum>>, nullptr},
+    {"mean", kernel<reduce<mx::mean>>, nullptr},
+    {"max", kernel<reduce<mx::max>>, nullptr},
+    {"min", kernel<reduce<mx::min>>, nullptr},
+    {"reshape", kernel<reshape>, nullptr},
+    {"transpose", kernel<transpose>, nullptr},
+    {"broadcast_to", kernel<broadcast_to>, nullptr},
+    {"slice", kernel<slice>, nullptr},
+    {"concatenate", kernel<concatenate>, nullptr},
+    {"take", kernel<take>, nullptr},
+    {"collective.all_reduce", kernel<over_group<compose_all_reduce>>, nullptr},
+    {"collective.all_gather", kernel<over_group<compose_all_gather>>, nullptr},
+    {"collective.reduce_scatter", kernel<over_group<compose_reduce_scatter>>, nullptr},
+    {"collective.broadcast", kernel<broadcast>, nullptr},
+    {"collective.permute", kernel<over_group<compose_permute>>, nullptr},
+    {"collective.send", kernel<send>, nullptr},
+    {"collective.recv", kernel<recv>, nullptr},
+};
+const size_t mlx_kernel_count = sizeof mlx_kernels / sizeof mlx_kernels[0];
+
+} // namespace hk

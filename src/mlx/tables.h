@@ -1,0 +1,22 @@
+/* What libhocket-mlx hands to libhocket: tables of functions.
+ *
+ * Headers in this folder must not have the name of one of MLX's (mlx/device.h, mlx/array.h, ...):
+ * both are included as "mlx/<name>". */
+#ifndef HK_MLX_TABLES_H
+#define HK_MLX_TABLES_H
+
+#include "graph/device.h"
+
+namespace hk
+{
+
+/* The device `mlx`: a handle is an mlx::core::array on the heap. */
+extern const hk_device mlx_device;
+
+/* Its operations. */
+extern const hk_kernel mlx_kernels[];
+extern const size_t mlx_kernel_count;
+
+} // namespace hk
+
+#endif
