@@ -36,11 +36,11 @@ static const hk_choice choices[] = {
     {HK_SCATTER, 9, ANY, 0, 64 * KIB, HK_TREE},
 };
 
-hk_algorithm hk_choose(hk_collective collective, int ranks, size_t bytes, bool ordered)
+hk_algorithm hk_choose(hk_operation operation, int ranks, size_t bytes, bool ordered)
 {
     for (size_t i = 0; i < sizeof choices / sizeof choices[0]; i++) {
         const hk_choice *row = &choices[i];
-        if (row->collective == collective && row->ranks_from <= ranks && ranks <= row->ranks_to &&
+        if (row->operation == operation && row->ranks_from <= ranks && ranks <= row->ranks_to &&
             row->bytes_from <= bytes && bytes <= row->bytes_to &&
             !(ordered && row->algorithm == HK_RING))
             return row->algorithm;

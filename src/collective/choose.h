@@ -2,18 +2,7 @@
 #ifndef HK_COLLECTIVE_CHOOSE_H
 #define HK_COLLECTIVE_CHOOSE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
-typedef enum hk_collective {
-    HK_ALL_REDUCE,
-    HK_ALL_GATHER,
-    HK_REDUCE_SCATTER,
-    HK_BROADCAST,
-    HK_REDUCE_TO,
-    HK_GATHER,
-    HK_SCATTER
-} hk_collective;
+#include "transport/what.h"
 
 typedef enum hk_algorithm {
     HK_FLAT,   /* whole vectors, at once, and everyone (or the root) folds: one step */
@@ -23,7 +12,7 @@ typedef enum hk_algorithm {
 } hk_algorithm;
 
 typedef struct hk_choice {
-    hk_collective collective;
+    hk_operation operation;
     int ranks_from, ranks_to;
     size_t bytes_from, bytes_to; /* both included */
     hk_algorithm algorithm;
@@ -32,6 +21,6 @@ typedef struct hk_choice {
 /* bytes: of the vector (all_reduce, broadcast, reduce_to), or of all ranks' blocks together.
  * ordered: a reduction whose operands must not change places, for which a ring is never chosen.
  * Depends on nothing else, so all ranks choose alike. */
-hk_algorithm hk_choose(hk_collective collective, int ranks, size_t bytes, bool ordered);
+hk_algorithm hk_choose(hk_operation operation, int ranks, size_t bytes, bool ordered);
 
 #endif
