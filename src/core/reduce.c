@@ -90,14 +90,10 @@ bool hk_reduce_commutes(hocket_reduce reduce)
 static enum hk_op op_of(hocket_reduce reduce)
 {
     switch (reduce) {
-    case HOCKET_MAX:
-        return HK_OP_MAX;
-    case HOCKET_MIN:
-        return HK_OP_MIN;
-    case HOCKET_PROD:
-        return HK_OP_PROD;
-    default:
-        return HK_OP_SUM; /* mean is a sum that is divided */
+    case HOCKET_MAX: return HK_OP_MAX;
+    case HOCKET_MIN: return HK_OP_MIN;
+    case HOCKET_PROD: return HK_OP_PROD;
+    default: return HK_OP_SUM; /* mean is a sum that is divided */
     }
 }
 

@@ -11,17 +11,19 @@
 #define HK_BACKEND_MAX 32      /* with its NUL */
 #define HK_COORDINATOR_MAX 300 /* with its NUL */
 #define HK_PATH_MAX 4096
+#define HK_TIMEOUT_DEFAULT_S 300.0
+#define HK_INIT_TIMEOUT_DEFAULT_S 60.0
 
 typedef struct hk_settings {
     char backend[HK_BACKEND_MAX]; /* "any" when nothing names one */
     bool strict;
-    bool configured;      /* something says that there is a world */
-    int rank, world_size; /* 0 of 1 when not configured */
+    bool configured;                      /* something says that there is a world */
+    int rank, world_size;                 /* 0 of 1 when not configured */
     char coordinator[HK_COORDINATOR_MAX]; /* "host:port", or "" when nothing names one */
     double timeout_s, init_timeout_s;     /* above 0; INFINITY waits for ever */
     unsigned char secret[HK_SECRET_MAX];
-    size_t secret_length; /* 0: there is none */
-    bool insecure;        /* HOCKET_INSECURE=1: without a secret, beyond loopback too */
+    size_t secret_length;       /* 0: there is none */
+    bool insecure;              /* HOCKET_INSECURE=1: without a secret, beyond loopback too */
     char hostfile[HK_PATH_MAX]; /* HOCKET_HOSTFILE, else MLX_HOSTFILE; "" for none */
     const char *launcher; /* whose variables gave the rank, "Open MPI"; NULL: config or HOCKET_* */
 } hk_settings;

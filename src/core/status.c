@@ -9,7 +9,7 @@ static _Thread_local hk_error last;
 const char *hocket_status_name(hocket_status status)
 {
     switch (status) {
-#define STATUS_NAME(code, value, name, text) \
+#define STATUS_NAME(code, value, name, text)                                                       \
     case code: return name;
         HOCKET_STATUS_LIST(STATUS_NAME)
 #undef STATUS_NAME

@@ -26,7 +26,8 @@ hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, u
         call->context = comm->context;
         call->tag = hk_what_fingerprint(what);
         hk_endpoint_lock(comm->endpoint);
-        comm->begun = what->number;
+        if (what->number != HK_NUMBER_OPENING)
+            comm->begun = what->number;
         comm->history[what->number % HK_HISTORY] = *what;
         hk_endpoint_unlock(comm->endpoint);
     } else {
@@ -249,20 +250,6 @@ static hocket_status round_of_waiting(hk_call *call, int peer, hk_time since)
     return HOCKET_OK;
 }
 
-/* Another thread leads: sleep until it has completed something or stops. The wall clock may jump,
- * so the sleep is short. */
-static void follow(hk_endpoint *endpoint)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    hk_time at = (hk_time)until.tv_sec * HK_SECOND + until.tv_nsec + NAP_NS;
-    until.tv_sec = (time_t)(at / HK_SECOND);
-    until.tv_nsec = (long)(at % HK_SECOND);
-    endpoint->followers++;
-    pthread_cond_timedwait(&endpoint->turn, &endpoint->lock, &until);
-    endpoint->followers--;
-}
-
 hocket_status hk_await(hk_call *call, bool (*ready)(void *), void *argument, int peer)
 {
     hk_endpoint *endpoint = call->comm->endpoint;
@@ -277,7 +264,7 @@ hocket_status hk_await(hk_call *call, bool (*ready)(void *), void *argument, int
                 call->began = since;
             status = verdict(call, peer, hk_now());
             if (status == HOCKET_OK)
-                follow(endpoint);
+                hk_endpoint_follow(endpoint);
             continue;
         }
         leading = endpoint->leading = true;
@@ -294,6 +281,43 @@ hocket_status hk_await(hk_call *call, bool (*ready)(void *), void *argument, int
     }
     hk_endpoint_unlock(endpoint);
     return status;
+}
+
+hocket_status hk_look(hk_call *call, bool (*ready)(void *), void *argument, int peer,
+                      bool *is_ready)
+{
+    hk_endpoint *endpoint = call->comm->endpoint;
+    hocket_status status = HOCKET_OK;
+    hk_time now = hk_now();
+    if (call->began == 0)
+        call->began = now;
+    hk_endpoint_lock(endpoint);
+    if (!ready(argument) && !endpoint->leading)
+        hk_endpoint_turn(endpoint, 0);
+    *is_ready = ready(argument);
+    if (!*is_ready)
+        status = verdict(call, peer, now);
+    hk_endpoint_unlock(endpoint);
+    return status;
+}
+
+static bool probe_one(hk_call *call, int from, size_t *length)
+{
+    hk_endpoint *endpoint = call->comm->endpoint;
+    int peer = call->comm->ranks[from];
+    if (peer == endpoint->rank)
+        return hk_mailbox_probe(&endpoint->own, peer, call->context, call->tag, length);
+    return endpoint->transport->probe(endpoint->self, peer, call->context, call->tag, length);
+}
+
+bool hk_probe(hk_call *call, int from, int *source, size_t *length)
+{
+    int first = from == HOCKET_ANY_RANK ? 0 : from;
+    int last = from == HOCKET_ANY_RANK ? call->comm->size - 1 : from;
+    for (*source = first; *source <= last; ++*source)
+        if (probe_one(call, *source, length))
+            return true;
+    return false;
 }
 
 static bool op_done(void *argument)
@@ -327,17 +351,23 @@ static hocket_status judge(hk_call *call, const hk_op *op)
                         hk_error_last()->text);
 }
 
+hocket_status hk_conclude(hk_call *call, hk_op *op)
+{
+    forget(op);
+    hocket_status status = judge(call, op);
+    if (status != HOCKET_OK)
+        take_back(call);
+    return status;
+}
+
 hocket_status hk_finish(hk_call *call, hk_op *op)
 {
     hocket_status status = HOCKET_OK;
     if (!op->base.done)
         status = hk_await(call, op_done, op, hk_comm_rank_of(call->comm, op->base.peer));
-    if (status == HOCKET_OK) {
-        forget(op);
-        status = judge(call, op);
-    }
-    if (status != HOCKET_OK)
-        take_back(call);
+    if (status == HOCKET_OK)
+        return hk_conclude(call, op);
+    take_back(call);
     return status;
 }
 

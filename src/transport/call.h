@@ -66,6 +66,21 @@ hocket_status hk_start_take(hk_call *call, hk_op *op, int from);
 hocket_status hk_finish(hk_call *call, hk_op *op);
 hocket_status hk_finish_all(hk_call *call, hk_op *ops, int count);
 
+/* Whether a message from this member (or HOCKET_ANY_RANK: from any) is there. Only from a ready
+ * function. */
+bool hk_probe(hk_call *call, int from, int *source, size_t *length);
+
+/* Of an operation that is done: what became of it. */
+hocket_status hk_conclude(hk_call *call, hk_op *op);
+
+/* One look, without waiting: *is_ready, or a failure when a wait would have to end. */
+hocket_status hk_look(hk_call *call, bool (*ready)(void *), void *argument, int peer,
+                      bool *is_ready);
+
+/* While nonblocking messages are under way a thread of the endpoint makes progress. */
+hocket_status hk_background_begin(hk_endpoint *endpoint);
+void hk_background_end(hk_endpoint *endpoint);
+
 /* Waits until ready(argument), called with the endpoint's lock held, or until the wait must end:
  * deadline, fault, or, where peer is not -1, that member has left. The only loop that waits for a
  * peer. */

@@ -1,6 +1,7 @@
 #include "transport/state.h"
 
 #include <sched.h>
+#include <time.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #define YIELD_NS (200 * HK_MICROSECOND)
 #define FAREWELL_NS (200 * HK_MILLISECOND) /* for the last news to leave */
 #define SIDESTEP_ROUNDS 1000
+#define NAP_NS (20 * HK_MILLISECOND)
 
 /* === Lock ==================================================================================== */
 
@@ -39,6 +41,19 @@ void hk_endpoint_step_aside(hk_endpoint *endpoint)
     for (int i = 0; i < SIDESTEP_ROUNDS && atomic_load(&endpoint->wanting) > 0; i++)
         sched_yield();
     pthread_mutex_lock(&endpoint->lock);
+}
+
+/* The wall clock may jump, so the sleep is short. */
+void hk_endpoint_follow(hk_endpoint *endpoint)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    hk_time at = (hk_time)until.tv_sec * HK_SECOND + until.tv_nsec + NAP_NS;
+    until.tv_sec = (time_t)(at / HK_SECOND);
+    until.tv_nsec = (long)(at % HK_SECOND);
+    endpoint->followers++;
+    pthread_cond_timedwait(&endpoint->turn, &endpoint->lock, &until);
+    endpoint->followers--;
 }
 
 /* === Progress ================================================================================ */
@@ -125,6 +140,7 @@ hocket_status hk_endpoint_open(const hocket_transport *transport, void *self,
     ep->delegate = transport->flags & HOCKET_TRANSPORT_DELEGATE;
     pthread_mutex_init(&ep->lock, NULL);
     pthread_cond_init(&ep->turn, NULL);
+    pthread_cond_init(&ep->idle, NULL);
     choose_patience(ep);
     hk_self_init(ep);
     pthread_mutex_lock(&ep->lock);
@@ -136,6 +152,7 @@ hocket_status hk_endpoint_open(const hocket_transport *transport, void *self,
 
 void hk_endpoint_close(hk_endpoint *endpoint)
 {
+    hk_background_stop(endpoint);
     hk_endpoint_lock(endpoint);
     hk_news_farewell(endpoint);
     hk_time until = hk_now() + FAREWELL_NS;
@@ -147,6 +164,7 @@ void hk_endpoint_close(hk_endpoint *endpoint)
         endpoint->transport->close(endpoint->self, !endpoint->faulty);
     hk_self_fini(endpoint);
     pthread_cond_destroy(&endpoint->turn);
+    pthread_cond_destroy(&endpoint->idle);
     pthread_mutex_destroy(&endpoint->lock);
     free(endpoint->peers);
     free(endpoint);

@@ -39,6 +39,11 @@ struct hk_endpoint {
     unsigned long completed;
     hk_time spin, yield; /* how long a wait spins, then yields, before it sleeps */
 
+    bool has_thread, closing; /* background.c */
+    int background;           /* nonblocking messages under way */
+    pthread_t thread;
+    pthread_cond_t idle;
+
     hk_error broken; /* the transport itself failed */
     bool faulty;     /* any group has had a fault */
     hk_neighbor *peers;
@@ -59,6 +64,12 @@ void hk_endpoint_unlock(hk_endpoint *endpoint);
 void hk_endpoint_step_aside(hk_endpoint *endpoint);
 /* One round of progress that may sleep that long, then the news it brought. */
 void hk_endpoint_turn(hk_endpoint *endpoint, hk_time wait);
+
+/* Sleeps until the leader has completed something or stops. */
+void hk_endpoint_follow(hk_endpoint *endpoint);
+
+/* background.c */
+void hk_background_stop(hk_endpoint *endpoint);
 
 /* news.c */
 void hk_news_listen(hk_endpoint *endpoint);   /* posts the receives for news */

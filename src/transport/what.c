@@ -19,6 +19,7 @@ static const char *const names[HK_OPERATIONS] = {
     [HK_PERMUTE] = "permute",
     [HK_BARRIER] = "barrier",
     [HK_SPLIT] = "split",
+    [HK_INIT] = "init",
     [HK_SEND_BYTES] = "send_bytes",
     [HK_RECV_BYTES] = "recv_bytes",
     [HK_RECV_INTO] = "recv_into",
@@ -39,8 +40,12 @@ void hk_what_print(const hk_what *what, char *text, size_t size)
             used += (size_t)snprintf(text + used, size - used, __VA_ARGS__);                       \
     } while (0)
     APPEND("%s", names[what->operation]);
+    if (what->number == HK_NUMBER_OPENING)
+        return;
     if (what->number > 0)
         APPEND(" #%llu", (unsigned long long)what->number);
+    else
+        APPEND(" (tag %zu)", what->count);
     if (what->dtype < 0)
         return;
     APPEND(" (%s", hk_dtype_name((hocket_dtype)what->dtype));

@@ -19,6 +19,7 @@ typedef enum hk_operation {
     HK_PERMUTE,
     HK_BARRIER,
     HK_SPLIT,
+    HK_INIT,
     HK_SEND_BYTES,
     HK_RECV_BYTES,
     HK_RECV_INTO,
@@ -32,9 +33,13 @@ typedef struct hk_what {
     int dtype;       /* hocket_dtype, or -1 */
     int reduce;      /* hocket_reduce, or -1 */
     int root;        /* or -1 */
-    size_t count;    /* elements, the same on all ranks; 0 where they may differ */
-    uint64_t more;   /* hash of whatever else must agree (arrays of counts) */
+    size_t
+        count; /* elements, the same on all ranks; 0 where they may differ; of messages the tag */
+    uint64_t more; /* hash of whatever else must agree (arrays of counts) */
 } hk_what;
+
+/* The number under which a group is opened, before its first collective. */
+#define HK_NUMBER_OPENING UINT64_MAX
 
 const char *hk_operation_name(hk_operation operation);
 

@@ -1,0 +1,127 @@
+/* Memory that the group's transport reaches without a copy; plain memory where it has none. */
+#include "group/group.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGNMENT 64
+
+typedef struct hk_region {
+    struct hk_region *next;
+    void *memory;
+    bool ours; /* from hocket_alloc */
+} hk_region;
+
+static hocket_status remember(hocket_group *group, void *memory, bool ours)
+{
+    hk_region *region = malloc(sizeof *region);
+    if (region == NULL)
+        return hk_fail_memory(sizeof *region, "a region");
+    pthread_mutex_lock(&group->lock);
+    *region = (hk_region){.next = group->regions, .memory = memory, .ours = ours};
+    group->regions = region;
+    pthread_mutex_unlock(&group->lock);
+    return HOCKET_OK;
+}
+
+static bool forget(hocket_group *group, const void *memory, bool ours)
+{
+    pthread_mutex_lock(&group->lock);
+    hk_region **link = &group->regions;
+    while (*link != NULL && ((*link)->memory != memory || (*link)->ours != ours))
+        link = &(*link)->next;
+    hk_region *region = *link;
+    if (region != NULL)
+        *link = region->next;
+    pthread_mutex_unlock(&group->lock);
+    free(region);
+    return region != NULL;
+}
+
+static const hocket_transport *transport_of(const hocket_group *group, void **self)
+{
+    *self = hk_endpoint_self(group->comm->endpoint);
+    return hk_endpoint_transport(group->comm->endpoint);
+}
+
+static void give_back(hocket_group *group, void *memory)
+{
+    void *self;
+    const hocket_transport *transport = transport_of(group, &self);
+    if (transport->dealloc != NULL)
+        transport->dealloc(self, memory);
+    else
+        free(memory);
+}
+
+hocket_status hocket_alloc(hocket_group *group, size_t bytes, void **memory)
+{
+    hocket_status status = hk_check_group(group, "hocket_alloc");
+    if (status != HOCKET_OK)
+        return status;
+    if (memory == NULL)
+        return hk_fail(HOCKET_ERR_INVALID, "hocket_alloc: memory is NULL");
+    *memory = NULL;
+    size_t whole = bytes + ALIGNMENT - bytes % ALIGNMENT;
+    if (whole < bytes)
+        return hk_fail_memory(bytes, "hocket_alloc");
+    void *self, *got = NULL;
+    const hocket_transport *transport = transport_of(group, &self);
+    if (transport->alloc != NULL)
+        status = transport->alloc(self, whole, &got);
+    else if ((got = aligned_alloc(ALIGNMENT, whole)) == NULL)
+        status = hk_fail_memory(bytes, "hocket_alloc");
+    else
+        memset(got, 0, whole);
+    if (status == HOCKET_OK && (status = remember(group, got, true)) != HOCKET_OK)
+        give_back(group, got);
+    if (status == HOCKET_OK)
+        *memory = got;
+    return status;
+}
+
+void hocket_dealloc(hocket_group *group, void *memory)
+{
+    if (group != NULL && memory != NULL && forget(group, memory, true))
+        give_back(group, memory);
+}
+
+hocket_status hocket_register(hocket_group *group, void *memory, size_t bytes)
+{
+    hocket_status status = hk_check_group(group, "hocket_register");
+    if (status != HOCKET_OK)
+        return status;
+    if (memory == NULL || bytes == 0)
+        return hk_fail(HOCKET_ERR_INVALID, "hocket_register: %zu bytes at %p", bytes, memory);
+    void *self;
+    const hocket_transport *transport = transport_of(group, &self);
+    if (transport->register_memory != NULL)
+        status = transport->register_memory(self, memory, bytes);
+    return status == HOCKET_OK ? remember(group, memory, false) : status;
+}
+
+hocket_status hocket_unregister(hocket_group *group, void *memory)
+{
+    hocket_status status = hk_check_group(group, "hocket_unregister");
+    if (status != HOCKET_OK)
+        return status;
+    if (!forget(group, memory, false))
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "hocket_unregister: %p is not registered with this group", memory);
+    void *self;
+    const hocket_transport *transport = transport_of(group, &self);
+    if (transport->unregister_memory != NULL)
+        status = transport->unregister_memory(self, memory);
+    return status;
+}
+
+void hk_regions_free(hocket_group *group)
+{
+    while (group->regions != NULL) {
+        hk_region *region = group->regions;
+        if (region->ours)
+            hocket_dealloc(group, region->memory);
+        else
+            hocket_unregister(group, region->memory);
+    }
+}

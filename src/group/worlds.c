@@ -1,0 +1,392 @@
+/* From settings to a group: worlds, duplicates of them, subgroups, and their end.
+ *
+ * A world is an endpoint and the words by which it was asked for. A second hocket_init with the
+ * same words, while a group of the first lives, becomes a duplicate over the same endpoint. */
+#include "core/settings.h"
+#include "group/group.h"
+#include "transport/local.h"
+#include "transport/table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY_MAX (HK_BACKEND_MAX + HK_COORDINATOR_MAX + HK_PATH_MAX + 64)
+
+struct hk_world {
+    hk_world *next;
+    char *key; /* NULL: cannot be asked for again */
+    hk_endpoint *endpoint;
+    int groups;          /* that live on it */
+    uint64_t duplicates; /* made so far */
+};
+
+static pthread_mutex_t worlds_lock = PTHREAD_MUTEX_INITIALIZER;
+static hk_world *worlds;
+
+/* === Worlds ================================================================================== */
+
+static hk_world *make_world(hk_endpoint *endpoint, const char *key)
+{
+    hk_world *world = calloc(1, sizeof *world);
+    if (world == NULL)
+        return NULL;
+    world->endpoint = endpoint;
+    world->key = key != NULL ? strdup(key) : NULL;
+    if (key != NULL && world->key == NULL) {
+        free(world);
+        return NULL;
+    }
+    pthread_mutex_lock(&worlds_lock);
+    world->next = worlds;
+    worlds = world;
+    pthread_mutex_unlock(&worlds_lock);
+    return world;
+}
+
+/* A living world of that key, with one more duplicate on it. */
+static hk_world *find_world(const char *key, uint64_t *duplicate)
+{
+    pthread_mutex_lock(&worlds_lock);
+    hk_world *world = worlds;
+    while (world != NULL &&
+           (world->key == NULL || world->groups == 0 || strcmp(world->key, key) != 0))
+        world = world->next;
+    if (world != NULL) {
+        world->groups++;
+        *duplicate = ++world->duplicates;
+    }
+    pthread_mutex_unlock(&worlds_lock);
+    return world;
+}
+
+static void hold_world(hk_world *world)
+{
+    pthread_mutex_lock(&worlds_lock);
+    world->groups++;
+    pthread_mutex_unlock(&worlds_lock);
+}
+
+static void release_world(hk_world *world)
+{
+    pthread_mutex_lock(&worlds_lock);
+    bool last = --world->groups == 0;
+    hk_world **link = &worlds;
+    while (last && *link != world)
+        link = &(*link)->next;
+    if (last)
+        *link = world->next;
+    pthread_mutex_unlock(&worlds_lock);
+    if (!last)
+        return;
+    free(world->key);
+    free(world);
+}
+
+/* === Groups ================================================================================== */
+
+static void free_group(hocket_group *group)
+{
+    pthread_mutex_destroy(&group->lock);
+    pthread_cond_destroy(&group->changed);
+    free(group->backend);
+    free(group);
+}
+
+/* Native collectives may need a word with each other before the first call. */
+static hocket_status open_team(hocket_group *group)
+{
+    hk_what what = {
+        .operation = HK_INIT, .number = HK_NUMBER_OPENING, .dtype = -1, .reduce = -1, .root = -1};
+    hk_call call;
+    hk_time deadline = hk_deadline_after(group->timeout_s);
+    hocket_status status = hk_call_begin(&call, group->comm, &what, 0, deadline);
+    if (status == HOCKET_OK)
+        status = hk_team_open(group->comm, &call, &group->team);
+    return hk_call_end(&call, status);
+}
+
+hocket_status hk_group_open(hk_world *world, hk_endpoint *endpoint, uint64_t context,
+                            const int *ranks, int size, double timeout_s, hocket_group **group)
+{
+    hocket_group *new = calloc(1, sizeof *new);
+    const char *name = hk_endpoint_transport(endpoint)->name;
+    if (new == NULL || (new->backend = strdup(name)) == NULL) {
+        free(new);
+        return hk_fail_memory(sizeof *new, "a group");
+    }
+    pthread_mutex_init(&new->lock, NULL);
+    pthread_cond_init(&new->changed, NULL);
+    new->last = &new->first;
+    new->world = world;
+    new->timeout_s = timeout_s;
+    hocket_status status = hk_comm_open(endpoint, context, ranks, size, &new->comm);
+    if (status != HOCKET_OK) {
+        free_group(new);
+        return status;
+    }
+    hold_world(world);
+    status = open_team(new);
+    if (status == HOCKET_OK)
+        *group = new;
+    else
+        hocket_free(new);
+    return status;
+}
+
+void hocket_free(hocket_group *group)
+{
+    if (group == NULL)
+        return;
+    hk_error before = *hk_error_last(); /* freeing is not a call that fails */
+    hk_worker_stop(group);
+    hk_regions_free(group);
+    hk_team_close(&group->team);
+    release_world(group->world);
+    hk_comm_close(group->comm);
+    free_group(group);
+    hk_fail_with(&before);
+}
+
+/* A group of all ranks of an endpoint that has none yet; closes the endpoint on failure. */
+static hocket_status open_first(hk_endpoint *endpoint, const char *key, double timeout_s,
+                                hocket_group **group)
+{
+    int size = hk_endpoint_size(endpoint);
+    int *ranks = malloc((size_t)size * sizeof *ranks);
+    hk_world *world = ranks != NULL ? make_world(endpoint, key) : NULL;
+    if (world == NULL) {
+        free(ranks);
+        hk_endpoint_close(endpoint);
+        return hk_fail_memory(sizeof *world, "a world");
+    }
+    for (int i = 0; i < size; i++)
+        ranks[i] = i;
+    hold_world(world);
+    hocket_status status =
+        hk_group_open(world, endpoint, HK_CONTEXT_WORLD, ranks, size, timeout_s, group);
+    free(ranks);
+    release_world(world);
+    return status;
+}
+
+/* === hocket_init ============================================================================= */
+
+static void print_key(const hk_settings *settings, char key[KEY_MAX])
+{
+    snprintf(key, KEY_MAX, "%s|%s|%s|%d|%d", settings->backend, settings->coordinator,
+             settings->hostfile, settings->rank, settings->world_size);
+}
+
+static hocket_status duplicate(hk_world *world, uint64_t number, double timeout_s,
+                               hocket_group **group)
+{
+    int size = hk_endpoint_size(world->endpoint), ranks[size];
+    for (int i = 0; i < size; i++)
+        ranks[i] = i;
+    uint64_t context = hk_context_child(HK_CONTEXT_WORLD, UINT64_MAX, number);
+    hocket_status status =
+        hk_group_open(world, world->endpoint, context, ranks, size, timeout_s, group);
+    release_world(world);
+    return status;
+}
+
+static hocket_status open_transport(const hk_settings *settings, const hocket_transport **transport,
+                                    void **self)
+{
+    hk_time deadline = hk_deadline_after(settings->init_timeout_s);
+    /* The world of one rank, whatever its backend would be, meets nobody. A delegate may know of
+     * others. */
+    bool delegate = strncmp(settings->backend, "mlx", 3) == 0;
+    if (settings->world_size == 1 && !delegate)
+        return hk_local_open("", 0, 1, deadline, transport, self);
+    return hk_backend_open(settings, deadline, transport, self);
+}
+
+static hocket_status open_world(const hk_settings *settings, hocket_group **group)
+{
+    char key[KEY_MAX];
+    uint64_t number;
+    print_key(settings, key);
+    hk_world *world = settings->configured ? find_world(key, &number) : NULL;
+    if (world != NULL)
+        return duplicate(world, number, settings->timeout_s, group);
+    const hocket_transport *transport;
+    void *self;
+    hk_endpoint *endpoint;
+    hocket_status status = open_transport(settings, &transport, &self);
+    if (status != HOCKET_OK)
+        return status;
+    status = hk_endpoint_open(transport, self, &endpoint);
+    if (status == HOCKET_OK)
+        return open_first(endpoint, settings->configured ? key : NULL, settings->timeout_s, group);
+    if (transport->close != NULL)
+        transport->close(self, false);
+    return status;
+}
+
+hocket_status hocket_init(const hocket_config *config, hocket_group **group)
+{
+    if (group == NULL)
+        return hk_fail(HOCKET_ERR_INVALID, "hocket_init: group is NULL");
+    *group = NULL;
+    hk_settings *settings = malloc(sizeof *settings);
+    if (settings == NULL)
+        return hk_fail_memory(sizeof *settings, "settings");
+    hocket_status status = hk_settings_read(config, settings);
+    if (status == HOCKET_OK && !settings->configured && settings->strict)
+        status = hk_fail(HOCKET_ERR_UNAVAILABLE,
+                         "hocket_init: nothing says which ranks there are; start the program with "
+                         "`hocket run`, or set HOCKET_RANK, HOCKET_WORLD_SIZE and "
+                         "HOCKET_COORDINATOR");
+    else if (status == HOCKET_OK)
+        status = open_world(settings, group);
+    hk_settings_wipe(settings);
+    free(settings);
+    return status;
+}
+
+hocket_status hocket_init_with(const hocket_transport *transport, void *self, hocket_group **group)
+{
+    if (group == NULL)
+        return hk_fail(HOCKET_ERR_INVALID, "hocket_init_with: group is NULL");
+    *group = NULL;
+    hk_endpoint *endpoint;
+    hocket_status status = hk_endpoint_open(transport, self, &endpoint);
+    if (status != HOCKET_OK)
+        return status;
+    return open_first(endpoint, NULL, HK_TIMEOUT_DEFAULT_S, group);
+}
+
+bool hocket_is_available(const char *backend)
+{
+    if (backend == NULL) {
+        hk_fail(HOCKET_ERR_INVALID, "hocket_is_available: backend is NULL");
+        return false;
+    }
+    return hk_backend_available(backend) == HOCKET_OK;
+}
+
+/* === hocket_split ============================================================================ */
+
+typedef struct member {
+    int32_t color, key, rank;
+} member;
+
+static int by_key(const void *a, const void *b)
+{
+    const member *x = a, *y = b;
+    if (x->key != y->key)
+        return x->key < y->key ? -1 : 1;
+    return x->rank < y->rank ? -1 : 1;
+}
+
+/* Everyone's color and key, of which this rank's subgroup is made. */
+static hocket_status split_members(hocket_group *group, int color, int key, int *ranks, int *count,
+                                   uint64_t *number)
+{
+    int size = group->comm->size;
+    int32_t mine[2] = {color, key}, all[size][2];
+    hk_job job = {.operation = HK_SPLIT, .send = mine, .recv = all, .count = 2, .number = number};
+    hocket_status status = hk_submit(group, &job, NULL);
+    if (status != HOCKET_OK)
+        return status;
+    member members[size];
+    *count = 0;
+    for (int i = 0; i < size; i++)
+        if (all[i][0] == color)
+            members[(*count)++] = (member){color, all[i][1], i};
+    qsort(members, (size_t)*count, sizeof *members, by_key);
+    for (int i = 0; i < *count; i++)
+        ranks[i] = group->comm->ranks[members[i].rank];
+    return HOCKET_OK;
+}
+
+hocket_status hocket_split(hocket_group *group, int color, int key, hocket_group **subgroup)
+{
+    hocket_status status = hk_check_group(group, "hocket_split");
+    if (status != HOCKET_OK)
+        return status;
+    if (subgroup == NULL || color < HOCKET_NO_COLOR)
+        return hk_fail(HOCKET_ERR_INVALID, "hocket_split on rank %d of %d: %s", group->comm->rank,
+                       group->comm->size,
+                       subgroup == NULL ? "subgroup is NULL"
+                                        : "color is below 0 and not HOCKET_NO_COLOR");
+    *subgroup = NULL;
+    int ranks[group->comm->size], count;
+    uint64_t number;
+    status = split_members(group, color, key, ranks, &count, &number);
+    if (status != HOCKET_OK || color == HOCKET_NO_COLOR)
+        return status;
+    uint64_t context = hk_context_child(group->comm->context, number, (uint64_t)color);
+    return hk_group_open(group->world, group->comm->endpoint, context, ranks, count,
+                         group->timeout_s, subgroup);
+}
+
+/* === Small things ============================================================================ */
+
+const char *hocket_version(void)
+{
+#define TEXT(x) #x
+#define VERSION(a, b, c) TEXT(a) "." TEXT(b) "." TEXT(c)
+    return VERSION(HOCKET_VERSION_MAJOR, HOCKET_VERSION_MINOR, HOCKET_VERSION_PATCH);
+#undef VERSION
+#undef TEXT
+}
+
+const char *hocket_backend(const hocket_group *group)
+{
+    return group != NULL ? group->backend : "";
+}
+
+int hocket_rank(const hocket_group *group)
+{
+    return group != NULL ? group->comm->rank : -1;
+}
+
+int hocket_world_size(const hocket_group *group)
+{
+    return group != NULL ? group->comm->size : 0;
+}
+
+hocket_status hocket_set_timeout(hocket_group *group, double seconds)
+{
+    hocket_status status = hk_check_group(group, "hocket_set_timeout");
+    if (status != HOCKET_OK)
+        return status;
+    if (!(seconds > 0))
+        return hk_fail(HOCKET_ERR_INVALID, "hocket_set_timeout on rank %d of %d: %g seconds",
+                       group->comm->rank, group->comm->size, seconds);
+    group->timeout_s = seconds;
+    return HOCKET_OK;
+}
+
+hocket_status hocket_abort(hocket_group *group, const char *reason)
+{
+    hocket_status status = hk_check_group(group, "hocket_abort");
+    if (status != HOCKET_OK)
+        return status;
+    hk_error error;
+    hk_error_set(&error, HOCKET_ERR_ABORTED, "rank %d called hocket_abort: %s", group->comm->rank,
+                 reason != NULL ? reason : "no reason given");
+    hk_error_add_rank(&error, group->comm->rank);
+    hk_comm_break(group->comm, &error);
+    return HOCKET_OK;
+}
+
+hocket_status hocket_shrink(hocket_group *group, hocket_group **survivors)
+{
+    hocket_status status = hk_check_group(group, "hocket_shrink");
+    if (status != HOCKET_OK)
+        return status;
+    if (survivors == NULL)
+        return hk_fail(HOCKET_ERR_INVALID, "hocket_shrink: survivors is NULL");
+    *survivors = NULL;
+    if (hk_comm_check(group->comm) == HOCKET_OK)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "hocket_shrink on rank %d of %d: the group is not broken", group->comm->rank,
+                       group->comm->size);
+    return hk_fail(HOCKET_ERR_UNSUPPORTED,
+                   "hocket_shrink: this version cannot agree on the survivors yet; start again "
+                   "with hocket_init");
+}
