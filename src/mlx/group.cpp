@@ -1,8 +1,10 @@
 #include "mlx/group.h"
 
+#include <hocket/mlx.h>
 #include <mlx/backend/cpu/encoder.h>
 
 #include "mlx/collectives.h"
+#include "mlx/engine.h"
 #include "mlx/guard.h"
 
 namespace hk
@@ -116,3 +118,23 @@ void GroupInMlx::recv(mx::array &output, int from, mx::Stream stream)
 }
 
 } // namespace hk
+
+hocket_status hocket_mlx_group(hocket_group *group, void **mlx_group)
+{
+    using hk::mx::distributed::Group;
+    if (mlx_group == nullptr)
+        return hocket_transport_error(HOCKET_ERR_INVALID, "hocket_mlx_group: mlx_group is NULL");
+    *mlx_group = nullptr;
+    if (group == nullptr)
+        return hocket_transport_error(HOCKET_ERR_INVALID, "hocket_mlx_group: group is NULL");
+    return hk::guard("hocket_mlx_group", [&] {
+        std::optional<hk::Engine> engine = hk::engine_of(group);
+        *mlx_group = engine ? new Group(engine->group)
+                            : new Group(std::make_shared<hk::GroupInMlx>(group, false));
+    });
+}
+
+void hocket_mlx_group_free(void *mlx_group)
+{
+    delete static_cast<hk::mx::distributed::Group *>(mlx_group);
+}

@@ -5,7 +5,10 @@
 #ifndef HK_MLX_TABLES_H
 #define HK_MLX_TABLES_H
 
+extern "C" {
 #include "graph/device.h"
+#include "transport/table.h"
+}
 
 namespace hk
 {
@@ -16,6 +19,9 @@ extern const hk_device mlx_device;
 /* Its operations. */
 extern const hk_kernel mlx_kernels[];
 extern const size_t mlx_kernel_count;
+
+/* The row `mlx` of the table of backends. */
+extern const hk_backend mlx_backend;
 
 } // namespace hk
 
