@@ -2,9 +2,9 @@
 #ifndef HK_WIRE_ADDRESS_H
 #define HK_WIRE_ADDRESS_H
 
+#include "core/status.h"
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include "core/status.h"
 
 #define HK_ADDRESS_TEXT_MAX 80 /* "[v6%scope]:port" with its NUL */
 #define HK_HOST_MAX 256        /* a host's name with its NUL */
@@ -15,13 +15,16 @@ typedef struct hk_address {
     socklen_t length;
 } hk_address;
 
-typedef struct hk_endpoint_name { /* "host:port" taken apart, not resolved */
-    char host[HK_HOST_MAX];       /* without brackets */
-    int port;                     /* 0 to 65535 */
-} hk_endpoint_name;
+typedef struct hk_host_port { /* "host:port" taken apart, not resolved */
+    char host[HK_HOST_MAX];   /* without brackets */
+    int port;                 /* 0 to 65535 */
+} hk_host_port;
 
 /* Takes "host:port", "1.2.3.4:port" or "[v6]:port" apart. INVALID with the text in the sentence. */
-hocket_status hk_address_parse(const char *text, hk_endpoint_name *name);
+hocket_status hk_address_parse(const char *text, hk_host_port *name);
+
+/* Whether the host is written as a number, so that no name server is asked. */
+bool hk_address_is_number(const hk_host_port *name);
 
 /* Resolves "host:port" into 1 to HK_ADDRESSES_MAX addresses. A name may ask a name server, which
  * knows no deadline of ours; numbers never do. INVALID: not such a text; UNAVAILABLE: the host is
@@ -31,7 +34,7 @@ hocket_status hk_address_resolve(const char *text, hk_address *addresses, int *c
 /* "127.0.0.1:4711", "[::1]:4711". */
 void hk_address_format(const hk_address *address, char text[HK_ADDRESS_TEXT_MAX]);
 
-/* What is at the two ends of a socket. SYSTEM. */
+/* What is at the two ends of a socket, unmapped. SYSTEM. */
 hocket_status hk_address_local(int fd, hk_address *address);
 hocket_status hk_address_peer(int fd, hk_address *address);
 
@@ -39,6 +42,9 @@ bool hk_address_is_loopback(const hk_address *address); /* 127/8, ::1, and 127/8
 bool hk_address_is_any(const hk_address *address);      /* 0.0.0.0, :: */
 int hk_address_port(const hk_address *address);
 void hk_address_set_port(hk_address *address, int port);
+
+/* An IPv4 address in IPv6's clothes, as sockets that take both give it, becomes plain IPv4. */
+void hk_address_unmap(hk_address *address);
 
 /* 0.0.0.0 and :: become the loopback address of their family; others stay. */
 void hk_address_any_to_loopback(hk_address *address);

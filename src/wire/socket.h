@@ -3,9 +3,9 @@
 #ifndef HK_WIRE_SOCKET_H
 #define HK_WIRE_SOCKET_H
 
-#include <sys/types.h>
 #include "core/deadline.h"
 #include "wire/address.h"
+#include <sys/types.h>
 
 /* Flags for send() and sendmsg() on sockets of this file. macOS has no such flag and sets an option
  * of the socket instead. */

@@ -1,0 +1,135 @@
+#include "core/hostfile.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static hocket_status add_address(const cJSON *entry, int rank, const char *name,
+                                 hk_hostfile_rank *one)
+{
+    const char *text = cJSON_GetStringValue(entry);
+    if (text == NULL || strchr(text, ':') == NULL || strlen(text) >= HK_HOSTFILE_TEXT_MAX)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "the hostfile %.256s: address %d of rank %d is no text like \"ip:port\" "
+                       "of at most %d characters",
+                       name, one->address_count, rank, HK_HOSTFILE_TEXT_MAX - 1);
+    char *copy = strdup(text);
+    if (copy == NULL)
+        return hk_fail_memory(strlen(text) + 1, "an address of the hostfile");
+    one->addresses[one->address_count++] = copy;
+    return HOCKET_OK;
+}
+
+static hocket_status add_rank(const cJSON *list, const char *name, hk_hostfile *hostfile)
+{
+    int rank = hostfile->rank_count;
+    int count = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0;
+    if (count < 1 || count > HK_HOSTFILE_ADDRESSES_MAX)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "the hostfile %.256s: rank %d is no list of 1 to %d addresses", name, rank,
+                       HK_HOSTFILE_ADDRESSES_MAX);
+    hk_hostfile_rank *one = &hostfile->ranks[hostfile->rank_count++];
+    one->addresses = calloc((size_t)count, sizeof *one->addresses);
+    if (one->addresses == NULL)
+        return hk_fail_memory((size_t)count * sizeof *one->addresses, "a rank of the hostfile");
+    const cJSON *entry;
+    cJSON_ArrayForEach(entry, list)
+    {
+        hocket_status status = add_address(entry, rank, name, one);
+        if (status != HOCKET_OK)
+            return status;
+    }
+    return HOCKET_OK;
+}
+
+static hocket_status take_ranks(const cJSON *root, const char *name, hk_hostfile *hostfile)
+{
+    int count = cJSON_IsArray(root) ? cJSON_GetArraySize(root) : 0;
+    if (count < 1 || count > HK_HOSTFILE_RANKS_MAX)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "the hostfile %.256s is no JSON list of 1 to %d ranks, as in "
+                       "[[\"10.0.0.1:5000\"], [\"10.0.0.2:5000\"]]",
+                       name, HK_HOSTFILE_RANKS_MAX);
+    hostfile->ranks = calloc((size_t)count, sizeof *hostfile->ranks);
+    if (hostfile->ranks == NULL)
+        return hk_fail_memory((size_t)count * sizeof *hostfile->ranks, "the hostfile");
+    const cJSON *list;
+    cJSON_ArrayForEach(list, root)
+    {
+        hocket_status status = add_rank(list, name, hostfile);
+        if (status != HOCKET_OK)
+            return status;
+    }
+    return HOCKET_OK;
+}
+
+hocket_status hk_hostfile_parse(const char *json, size_t length, const char *name,
+                                hk_hostfile *hostfile)
+{
+    *hostfile = (hk_hostfile){NULL, 0};
+    if (length > HK_HOSTFILE_BYTES_MAX)
+        return hk_fail(HOCKET_ERR_INVALID, "the hostfile %.256s is larger than %d bytes", name,
+                       HK_HOSTFILE_BYTES_MAX);
+    const char *end = json;
+    cJSON *root = cJSON_ParseWithLengthOpts(json, length, &end, 0);
+    while (root != NULL && end < json + length && strchr(" \t\r\n", *end) != NULL && *end != '\0')
+        end++;
+    hocket_status status = take_ranks(root, name, hostfile);
+    if (status == HOCKET_OK && end != json + length)
+        status = hk_fail(HOCKET_ERR_INVALID, "the hostfile %.256s goes on after its list", name);
+    cJSON_Delete(root);
+    if (status != HOCKET_OK)
+        hk_hostfile_close(hostfile);
+    return status;
+}
+
+static hocket_status read_up_to(int fd, char *buffer, size_t size, const char *path, size_t *length)
+{
+    *length = 0;
+    while (*length < size) {
+        ssize_t more = read(fd, buffer + *length, size - *length);
+        if (more == 0)
+            break;
+        if (more > 0)
+            *length += (size_t)more;
+        else if (errno != EINTR)
+            return hk_fail_errno(errno, "the hostfile %.256s cannot be read", path);
+    }
+    return HOCKET_OK;
+}
+
+hocket_status hk_hostfile_read(const char *path, hk_hostfile *hostfile)
+{
+    *hostfile = (hk_hostfile){NULL, 0};
+    size_t size = HK_HOSTFILE_BYTES_MAX + 1; /* one more to see that it is too large */
+    char *buffer = malloc(size);
+    if (buffer == NULL)
+        return hk_fail_memory(size, "the hostfile");
+    hocket_status status;
+    size_t length;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        status = hk_fail_errno(errno, "the hostfile %.256s cannot be opened", path);
+    } else {
+        status = read_up_to(fd, buffer, size, path, &length);
+        close(fd);
+        if (status == HOCKET_OK)
+            status = hk_hostfile_parse(buffer, length, path, hostfile);
+    }
+    free(buffer);
+    return status;
+}
+
+void hk_hostfile_close(hk_hostfile *hostfile)
+{
+    for (int r = 0; r < hostfile->rank_count; r++) {
+        for (int i = 0; i < hostfile->ranks[r].address_count; i++)
+            free(hostfile->ranks[r].addresses[i]);
+        free(hostfile->ranks[r].addresses);
+    }
+    free(hostfile->ranks);
+    *hostfile = (hk_hostfile){NULL, 0};
+}
