@@ -191,16 +191,24 @@ static hocket_status duplicate(hk_world *world, uint64_t number, double timeout_
     return status;
 }
 
+/* MLX has variables of its own, of which settings may know nothing. */
+static bool is_delegate(const hk_settings *settings)
+{
+    return strncmp(settings->backend, "mlx", 3) == 0;
+}
+
+/* A world of one rank, whatever its backend would be, meets nobody. */
 static hocket_status open_transport(const hk_settings *settings, const hocket_transport **transport,
                                     void **self)
 {
     hk_time deadline = hk_deadline_after(settings->init_timeout_s);
-    /* The world of one rank, whatever its backend would be, meets nobody. A delegate may know of
-     * others. */
-    bool delegate = strncmp(settings->backend, "mlx", 3) == 0;
-    if (settings->world_size == 1 && !delegate)
+    if (settings->world_size == 1 && (settings->configured || !is_delegate(settings)))
         return hk_local_open("", 0, 1, deadline, transport, self);
-    return hk_backend_open(settings, deadline, transport, self);
+    hocket_status status = hk_backend_open(settings, deadline, transport, self);
+    if (status != HOCKET_ERR_UNAVAILABLE || settings->configured || settings->strict ||
+        !hocket_is_available(settings->backend))
+        return status;
+    return hk_local_open("", 0, 1, deadline, transport, self);
 }
 
 static hocket_status open_world(const hk_settings *settings, hocket_group **group)
@@ -234,7 +242,7 @@ hocket_status hocket_init(const hocket_config *config, hocket_group **group)
     if (settings == NULL)
         return hk_fail_memory(sizeof *settings, "settings");
     hocket_status status = hk_settings_read(config, settings);
-    if (status == HOCKET_OK && !settings->configured && settings->strict)
+    if (status == HOCKET_OK && !settings->configured && settings->strict && !is_delegate(settings))
         status = hk_fail(HOCKET_ERR_UNAVAILABLE,
                          "hocket_init: nothing says which ranks there are; start the program with "
                          "`hocket run`, or set HOCKET_RANK, HOCKET_WORLD_SIZE and "
@@ -347,6 +355,11 @@ int hocket_rank(const hocket_group *group)
 int hocket_world_size(const hocket_group *group)
 {
     return group != NULL ? group->comm->size : 0;
+}
+
+void *hocket_group_team(const hocket_group *group, const hocket_collectives *collectives)
+{
+    return group != NULL && group->team.native == collectives ? group->team.handle : NULL;
 }
 
 hocket_status hocket_set_timeout(hocket_group *group, double seconds)
