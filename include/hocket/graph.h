@@ -29,8 +29,8 @@
  * - Shapes are static. A tensor has at most HOCKET_MAX_RANK dimensions, any of which may be 0; rank
  * 0 is a scalar. Data of the host is contiguous, the last dimension fastest.
  * - Dtypes never change by themselves: operands of one operation have the same, else cast.
- * Arithmetic takes integers and floats, division and everything transcendental floats. bool and
- * complex64 can be moved, compared for equality, cast (bool) and communicated.
+ * Arithmetic takes integers and floats, division and everything transcendental floats; bool can be
+ * cast and compared for equality, and complex64 only be moved and communicated.
  * - Collectives of a graph run in the order in which the graph was built, on every rank, whatever
  * the order in which outputs are read. Between executables the order is that of the runs, or in
  * lazy mode of the reads; ranks must agree on it.
