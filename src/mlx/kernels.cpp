@@ -216,9 +216,8 @@ mx::array reshape(const Call &call)
 mx::array transpose(const Call &call)
 {
     const mx::array &x = call.input(0);
-    std::vector<int> axes;
-    for (int64_t axis : call.integers("axes"))
-        axes.push_back(static_cast<int>(axis));
+    const std::vector<int64_t> order = call.integers("axes");
+    const std::vector<int> axes(order.begin(), order.end());
     return axes.empty() ? mx::transpose(x, call.stream) : mx::transpose(x, axes, call.stream);
 }
 
