@@ -6,7 +6,7 @@
 #include <mlx/fast.h>
 
 #include <cmath>
-#include <cstring>
+#include <span>
 
 #include "mlx/collectives.h"
 #include "mlx/guard.h"
@@ -45,11 +45,11 @@ struct Call {
     {
         return hocket_attrs_string(&raw.attributes, name, otherwise);
     }
-    std::vector<int64_t> integers(const char *name) const
+    std::span<const int64_t> integers(const char *name) const
     {
         size_t count = 0;
         const int64_t *list = hocket_attrs_ints(&raw.attributes, name, &count);
-        return std::vector<int64_t>(list, list + count);
+        return {list, count};
     }
     /* The attribute axis, counted from the front of an array with so many dimensions. */
     int axis(const mx::array &x, int64_t otherwise) const
@@ -230,7 +230,7 @@ mx::array broadcast_to(const Call &call)
 mx::array slice(const Call &call)
 {
     const mx::array &x = call.input(0);
-    std::vector<int64_t> starts = call.integers("start"), steps = call.integers("step");
+    std::span<const int64_t> starts = call.integers("start"), steps = call.integers("step");
     mx::Shape shape = call.shape(), start, stop, step;
     for (size_t i = 0; i < x.ndim(); i++) {
         int64_t extent = x.shape(static_cast<int>(i));
