@@ -79,7 +79,8 @@ HOCKET_API hocket_status hocket_transport_error(hocket_status status, const char
 #endif
     ;
 
-/* The same, naming the ranks at fault: world ranks from a transport's slots, the group's elsewhere. */
+/* The same, naming the ranks at fault: the world's ranks from a transport's slots, the group's
+ * elsewhere. */
 HOCKET_API hocket_status hocket_transport_error_ranks(hocket_status status, const int *ranks,
                                                       int count, const char *format, ...)
 #if defined(__GNUC__)
