@@ -171,20 +171,26 @@ mx::array softmax(const Call &call)
     return mx::softmax(x, std::vector<int>{call.axis(x, -1)}, true, call.stream);
 }
 
+/* Weight and bias may be left out. */
+std::optional<mx::array> factor(const Call &call, int input)
+{
+    if (input >= call.raw.input_count)
+        return std::nullopt;
+    return widened(call, call.input(input));
+}
+
 mx::array rms_norm(const Call &call)
 {
-    mx::array x = widened(call, call.input(0));
     float epsilon = static_cast<float>(call.number("epsilon", 1e-5));
-    return narrowed(call,
-                    mx::fast::rms_norm(x, widened(call, call.input(1)), epsilon, call.stream));
+    return narrowed(call, mx::fast::rms_norm(widened(call, call.input(0)), factor(call, 1), epsilon,
+                                             call.stream));
 }
 
 mx::array layer_norm(const Call &call)
 {
-    mx::array x = widened(call, call.input(0));
     float epsilon = static_cast<float>(call.number("epsilon", 1e-5));
-    return narrowed(call, mx::fast::layer_norm(x, widened(call, call.input(1)),
-                                               widened(call, call.input(2)), epsilon, call.stream));
+    return narrowed(call, mx::fast::layer_norm(widened(call, call.input(0)), factor(call, 1),
+                                               factor(call, 2), epsilon, call.stream));
 }
 
 using Reduction = mx::array (*)(const mx::array &, const std::vector<int> &, bool,
@@ -216,8 +222,9 @@ mx::array reshape(const Call &call)
 mx::array transpose(const Call &call)
 {
     const mx::array &x = call.input(0);
-    const std::vector<int64_t> order = call.integers("axes");
-    const std::vector<int> axes(order.begin(), order.end());
+    std::vector<int> axes;
+    for (int64_t axis : call.integers("axes"))
+        axes.push_back(static_cast<int>(axis));
     return axes.empty() ? mx::transpose(x, call.stream) : mx::transpose(x, axes, call.stream);
 }
 
