@@ -1,0 +1,394 @@
+/* Ranks joined pairwise by TCP connections, one a pair. This file opens the mesh and serves its
+ * links; link.c knows what travels on them. */
+#include "transport/table.h"
+
+#include "core/status.h"
+#include "transport/link.h"
+#include "wire/socket.h"
+#include "wire/unsent.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUFFER_BYTES 0 /* the kernel sizes buffers as it goes, beyond what a program may ask for   \
+                        */
+#define DIRECT_PEERS 4 /* up to here each link is tried without asking poll first */
+#define FLUSH_NS (200 * HK_MILLISECOND) /* at the end, for what was promised */
+#define ACKNOWLEDGE_NS HK_SECOND        /* for the peers' kernels to have it */
+
+typedef struct tcp {
+    int rank, size;
+    hk_mailbox box;
+    bool *gone;
+    hk_link *links; /* by rank; this rank's is not used */
+    int *hosts;
+    struct pollfd *polls; /* the links in their order, then the alarm */
+    int alarm[2];         /* a pipe: wake writes, progress reads */
+    atomic_bool awake;    /* a byte is in the pipe */
+} tcp;
+
+/* === Progress ================================================================================ */
+
+static void claimed(void *owner, hk_message *message)
+{
+    tcp *t = owner;
+    hk_link_claimed(&t->links[message->from], message);
+}
+
+static void was_read(void *owner, int from, uint64_t context, size_t bytes)
+{
+    tcp *t = owner;
+    hk_link_was_read(&t->links[from], context, bytes);
+}
+
+static bool serve(tcp *t, int peer, hocket_status *status)
+{
+    hk_link *link = &t->links[peer];
+    if (link->fd < 0)
+        return false;
+    bool moved = hk_link_wants_to_write(link) && hk_link_write(link);
+    return hk_link_read(link, status) || moved;
+}
+
+static bool serve_all(tcp *t, hocket_status *status)
+{
+    bool moved = false;
+    for (int i = 0; i < t->size; i++)
+        moved |= serve(t, i, status);
+    return moved;
+}
+
+static void silence_alarm(tcp *t)
+{
+    char bytes[16];
+    if (!atomic_exchange(&t->awake, false))
+        return;
+    while (read(t->alarm[0], bytes, sizeof bytes) == (ssize_t)sizeof bytes)
+        ;
+}
+
+/* Asks the kernel which links have something, for at most that long. */
+static int ask(tcp *t, int milliseconds)
+{
+    for (int i = 0; i < t->size; i++) {
+        t->polls[i].fd = t->links[i].fd;
+        t->polls[i].events = POLLIN | (hk_link_wants_to_write(&t->links[i]) ? POLLOUT : 0);
+        t->polls[i].revents = 0;
+    }
+    t->polls[t->size] = (struct pollfd){.fd = t->alarm[0], .events = POLLIN};
+    return poll(t->polls, (nfds_t)t->size + 1, milliseconds);
+}
+
+static void serve_ready(tcp *t, hocket_status *status)
+{
+    for (int i = 0; i < t->size; i++)
+        if (t->polls[i].revents != 0)
+            serve(t, i, status);
+}
+
+static hocket_status tcp_progress(void *self, int64_t wait_ns)
+{
+    tcp *t = self;
+    hocket_status status = HOCKET_OK;
+    if (t->size <= DIRECT_PEERS + 1 && serve_all(t, &status))
+        return status;
+    if (wait_ns == 0 && t->size <= DIRECT_PEERS + 1)
+        return status;
+    int milliseconds = (int)((wait_ns + HK_MILLISECOND - 1) / HK_MILLISECOND);
+    int ready = ask(t, milliseconds);
+    if (ready < 0 && errno != EINTR)
+        return hk_fail_errno(errno, "waiting for the connections of rank %d", t->rank);
+    if (ready > 0)
+        serve_ready(t, &status);
+    silence_alarm(t);
+    return status;
+}
+
+static void tcp_wake(void *self)
+{
+    tcp *t = self;
+    if (atomic_exchange(&t->awake, true))
+        return;
+    ssize_t written = write(t->alarm[1], "", 1);
+    (void)written; /* a full pipe wakes too */
+}
+
+/* === The other slots ========================================================================= */
+
+static int tcp_rank(void *self)
+{
+    return ((tcp *)self)->rank;
+}
+
+static int tcp_world_size(void *self)
+{
+    return ((tcp *)self)->size;
+}
+
+static hocket_status tcp_post(void *self, hocket_op *op)
+{
+    tcp *t = self;
+    if (op->kind == HOCKET_OP_SEND)
+        return hk_link_send(&t->links[op->peer], op);
+    hocket_status status = hk_mailbox_post(&t->box, op);
+    return status == HOCKET_OK ? status : hk_fail_memory(sizeof *op, "a receive");
+}
+
+static void tcp_cancel(void *self, hocket_op *op)
+{
+    tcp *t = self;
+    if (op->kind == HOCKET_OP_SEND)
+        hk_link_cancel_send(&t->links[op->peer], op);
+    else
+        hk_mailbox_cancel(&t->box, op);
+}
+
+static bool tcp_probe(void *self, int from, uint64_t context, uint32_t tag, size_t *length)
+{
+    return hk_mailbox_probe(&((tcp *)self)->box, from, context, tag, length);
+}
+
+static int tcp_host_of(void *self, int rank)
+{
+    return ((tcp *)self)->hosts[rank];
+}
+
+/* === The end ================================================================================= */
+
+static void free_tcp(tcp *t)
+{
+    for (int i = 0; t->links != NULL && i < t->size; i++)
+        hk_link_close(&t->links[i]);
+    hk_mailbox_fini(&t->box);
+    for (int i = 0; i < 2; i++)
+        if (t->alarm[i] >= 0)
+            close(t->alarm[i]);
+    free(t->links);
+    free(t->polls);
+    free(t->gone);
+    free(t->hosts);
+    free(t);
+}
+
+static bool unsent(const tcp *t, bool written)
+{
+    for (int i = 0; i < t->size; i++) {
+        const hk_link *link = &t->links[i];
+        if (link->fd >= 0 &&
+            (written ? hk_socket_unsent(link->fd) > 0 : hk_link_wants_to_write(link)))
+            return true;
+    }
+    return false;
+}
+
+/* Closing a socket that holds unread bytes resets the connection, and what is still on its way to
+ * the peer is lost. So: write out, say that no more comes, and read what comes until the peers'
+ * kernels have it all. */
+static void part(tcp *t)
+{
+    hocket_status status = HOCKET_OK;
+    hk_time until = hk_now() + FLUSH_NS;
+    while (unsent(t, false) && hk_now() < until && status == HOCKET_OK)
+        status = tcp_progress(t, HK_MILLISECOND);
+    for (int i = 0; i < t->size; i++)
+        if (t->links[i].fd >= 0)
+            shutdown(t->links[i].fd, SHUT_WR);
+    until = hk_now() + ACKNOWLEDGE_NS;
+    while (unsent(t, true) && hk_now() < until && status == HOCKET_OK) {
+        serve_all(t, &status);
+        poll(NULL, 0, 1);
+    }
+    serve_all(t, &status);
+}
+
+static void tcp_close(void *self, bool orderly)
+{
+    tcp *t = self;
+    if (orderly)
+        part(t);
+    free_tcp(t);
+}
+
+static const hocket_transport tcp_transport = {
+    .size = sizeof(hocket_transport),
+    .name = "tcp",
+    .rank = tcp_rank,
+    .world_size = tcp_world_size,
+    .post = tcp_post,
+    .cancel = tcp_cancel,
+    .progress = tcp_progress,
+    .wake = tcp_wake,
+    .probe = tcp_probe,
+    .close = tcp_close,
+    .host_of = tcp_host_of,
+};
+
+/* === The mesh ================================================================================ */
+
+static tcp *new_tcp(const hk_meeting *meeting)
+{
+    tcp *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return NULL;
+    t->rank = hk_meeting_rank(meeting);
+    t->size = hk_meeting_world_size(meeting);
+    t->alarm[0] = t->alarm[1] = -1;
+    size_t size = (size_t)t->size;
+    t->links = calloc(size, sizeof *t->links);
+    t->polls = calloc(size + 1, sizeof *t->polls);
+    t->gone = calloc(size, sizeof *t->gone);
+    t->hosts = calloc(size, sizeof *t->hosts);
+    if (t->links == NULL || t->polls == NULL || t->gone == NULL || t->hosts == NULL) {
+        free_tcp(t);
+        return NULL;
+    }
+    for (int i = 0; i < t->size; i++)
+        t->links[i].fd = -1;
+    t->box = (hk_mailbox){.owner = t, .gone = t->gone, .claimed = claimed, .read = was_read};
+    return t;
+}
+
+static hocket_status make_alarm(tcp *t)
+{
+    if (pipe(t->alarm) != 0)
+        return hk_fail_errno(errno, "making a pipe");
+    for (int i = 0; i < 2; i++) {
+        fcntl(t->alarm[i], F_SETFL, O_NONBLOCK);
+        fcntl(t->alarm[i], F_SETFD, FD_CLOEXEC);
+    }
+    return HOCKET_OK;
+}
+
+/* Hosts are numbered in the order of their first ranks. */
+static void number_hosts(tcp *t, const hk_meeting *meeting)
+{
+    const unsigned char *ids = hk_meeting_hosts(meeting);
+    int hosts = 0;
+    for (int i = 0; i < t->size; i++) {
+        int first = 0;
+        while (memcmp(ids + (size_t)first * HK_HOST_ID_BYTES, ids + (size_t)i * HK_HOST_ID_BYTES,
+                      HK_HOST_ID_BYTES) != 0)
+            first++;
+        t->hosts[i] = first < i ? t->hosts[first] : hosts++;
+    }
+}
+
+static hocket_status adopt(tcp *t, int peer, int fd)
+{
+    hocket_status status = HOCKET_OK;
+    if (t->links[peer].fd >= 0)
+        status = hk_fail(HOCKET_ERR_PROTOCOL, "rank %d connected twice", peer);
+    if (status == HOCKET_OK)
+        status = hk_link_open(&t->links[peer], fd, peer, &t->box, &t->gone[peer]);
+    if (status != HOCKET_OK)
+        hk_socket_close(fd);
+    return status;
+}
+
+typedef char place_text[HK_ADDRESS_TEXT_MAX];
+
+/* Each rank dials those below it ... */
+static hocket_status dial_lower(tcp *t, const hk_meeting *meeting, place_text *places,
+                                const hk_hello *self)
+{
+    for (int i = 0; i < t->rank; i++) {
+        hk_hello hello = *self;
+        hello.peer = i;
+        hk_peer peer;
+        int fd;
+        places[i][HK_ADDRESS_TEXT_MAX - 1] = '\0';
+        hocket_status status = hk_dial(places[i], &hello, hk_meeting_key(meeting), BUFFER_BYTES,
+                                       hk_meeting_deadline(meeting), &fd, &peer);
+        if (status == HOCKET_OK)
+            status = adopt(t, i, fd);
+        if (status != HOCKET_OK)
+            return status;
+    }
+    return HOCKET_OK;
+}
+
+/* ... and is dialled by those above. Rank 0 dials nobody, so the first steps are always possible.
+ */
+static hocket_status accept_higher(tcp *t, const hk_meeting *meeting, hk_reception *reception)
+{
+    for (int left = t->size - 1 - t->rank; left > 0; left--) {
+        hk_peer peer;
+        int fd;
+        hocket_status status =
+            hk_reception_next(reception, hk_meeting_deadline(meeting), &fd, &peer);
+        if (status != HOCKET_OK)
+            return status;
+        if (peer.hello.rank <= t->rank) {
+            hk_socket_close(fd);
+            left++;
+            continue;
+        }
+        status = adopt(t, peer.hello.rank, fd);
+        if (status != HOCKET_OK)
+            return status;
+    }
+    return HOCKET_OK;
+}
+
+static hocket_status join_mesh(tcp *t, hk_meeting *meeting)
+{
+    hk_address here = *hk_meeting_address(meeting), bound;
+    hk_hello self = {.purpose = HK_PURPOSE_MESH,
+                     .rank = t->rank,
+                     .peer = -1,
+                     .world_size = t->size,
+                     .job = hk_meeting_job(meeting)};
+    place_text *places = calloc((size_t)t->size, sizeof *places);
+    place_text mine = "";
+    hk_reception *reception = NULL;
+    int listener;
+    if (places == NULL)
+        return hk_fail_memory((size_t)t->size * sizeof *places, "addresses");
+    hocket_status status = hk_socket_listen(&here, BUFFER_BYTES, 0, &listener, &bound);
+    if (status == HOCKET_OK)
+        status = hk_reception_open(listener, &self, hk_meeting_key(meeting), &reception);
+    if (status == HOCKET_OK)
+        hk_address_format(&bound, mine);
+    if (status == HOCKET_OK)
+        status = hk_meeting_all_gather(meeting, mine, sizeof mine, places);
+    if (status == HOCKET_OK)
+        status = dial_lower(t, meeting, places, &self);
+    if (status == HOCKET_OK)
+        status = accept_higher(t, meeting, reception);
+    if (status == HOCKET_OK)
+        status = hk_meeting_barrier(meeting);
+    hk_reception_close(reception);
+    free(places);
+    return status;
+}
+
+static hocket_status available(const char *choice)
+{
+    (void)choice;
+    return HOCKET_OK;
+}
+
+static hocket_status open_tcp(const hk_opening *opening, const hocket_transport **transport,
+                              void **self)
+{
+    tcp *t = new_tcp(opening->meeting);
+    if (t == NULL)
+        return hk_fail_memory(sizeof *t, "connections");
+    number_hosts(t, opening->meeting);
+    hocket_status status = make_alarm(t);
+    if (status == HOCKET_OK)
+        status = join_mesh(t, opening->meeting);
+    if (status != HOCKET_OK) {
+        free_tcp(t);
+        return status;
+    }
+    *transport = &tcp_transport;
+    *self = t;
+    return HOCKET_OK;
+}
+
+const hk_backend hk_backend_tcp = {"tcp", true, available, open_tcp};
