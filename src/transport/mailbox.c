@@ -179,7 +179,8 @@ static bool claim(hk_mailbox *box, hk_message *message, hocket_op *op)
         hocket_op_complete(op, HOCKET_ERR_NO_MEMORY, message->length);
         return false;
     } else if (unread) {
-        memcpy(op->buffer, message->bytes, message->arrived);
+        if (message->arrived > 0) /* the buffer of an empty message may be NULL */
+            memcpy(op->buffer, message->bytes, message->arrived);
         free(message->bytes);
         message->bytes = NULL;
     }
@@ -361,7 +362,8 @@ static void unclaim(hk_mailbox *box, hk_message *message, hocket_op *op)
         message->bytes = op->buffer;
         op->buffer = NULL;
     } else if ((message->bytes = allocate_bytes(message->length)) != NULL) {
-        memcpy(message->bytes, op->buffer, message->arrived);
+        if (message->arrived > 0)
+            memcpy(message->bytes, op->buffer, message->arrived);
     } else {
         message->lost = true;
     }

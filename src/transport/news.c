@@ -67,7 +67,8 @@ static size_t pack(uint8_t *bytes, news head, const int *world_ranks, const char
 /* Best effort: news that cannot be sent is replaced by the peers' own eyes and deadlines. */
 static void tell(hk_endpoint *endpoint, int peer, const uint8_t *bytes, size_t length)
 {
-    if (peer == endpoint->rank || endpoint->peers[peer].health != HK_ALIVE || endpoint->delegate)
+    /* Also to who said goodbye: while it lingers, an end without one would look like a death. */
+    if (peer == endpoint->rank || endpoint->peers[peer].health == HK_LOST || endpoint->delegate)
         return;
     hk_letter *letter = malloc(sizeof *letter + length);
     if (letter == NULL)
