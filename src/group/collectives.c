@@ -1,262 +1,11 @@
-/* The collectives of the public API. Each fills a job; check_job knows what must hold for any of
- * them. */
-#include "core/dtype.h"
-#include "core/reduce.h"
+/* The collectives of the public API: each fills a job (job.c), which runs now or as a request. */
 #include "group/group.h"
-
-#include <string.h>
-
-/* === Checks ================================================================================== */
-
-hocket_status hk_check_group(const hocket_group *group, const char *function)
-{
-    if (group != NULL)
-        return HOCKET_OK;
-    return hk_fail(HOCKET_ERR_INVALID, "%s: group is NULL", function);
-}
-
-static hocket_status invalid(const hocket_group *group, const hk_job *job, const char *what,
-                             long long value)
-{
-    return hk_fail(HOCKET_ERR_INVALID, "%s on rank %d of %d: %s is %lld",
-                   hk_operation_name(job->operation), group->comm->rank, group->comm->size, what,
-                   value);
-}
-
-static bool has_dtype(hk_operation operation)
-{
-    return operation != HK_BARRIER && operation != HK_SPLIT;
-}
-
-static bool has_reduce(hk_operation operation)
-{
-    return operation == HK_ALL_REDUCE || operation == HK_REDUCE_SCATTER ||
-           operation == HK_REDUCE_SCATTER_V || operation == HK_REDUCE_TO;
-}
-
-static bool has_root(hk_operation operation)
-{
-    return operation == HK_BROADCAST || operation == HK_REDUCE_TO || operation == HK_GATHER ||
-           operation == HK_SCATTER;
-}
-
-static hocket_status check_types(const hocket_group *group, const hk_job *job)
-{
-    if (has_dtype(job->operation) && !hk_dtype_valid((int)job->dtype))
-        return invalid(group, job, "dtype", (long long)job->dtype);
-    if (has_root(job->operation) && (job->root < 0 || job->root >= group->comm->size))
-        return invalid(group, job, "root", job->root);
-    if (has_reduce(job->operation) && !hk_reduce_defined(job->dtype, job->reduce))
-        return hk_fail(HOCKET_ERR_INVALID,
-                       "%s on rank %d of %d: the reduction %s (%lld) is not defined for %s",
-                       hk_operation_name(job->operation), group->comm->rank, group->comm->size,
-                       hk_reduce_name(job->reduce), (long long)job->reduce,
-                       hk_dtype_name(job->dtype));
-    return HOCKET_OK;
-}
-
-/* The elements on each side of a job: counts summed, products checked. False: more than a size_t
- * holds. */
-static bool sum_counts(const hocket_group *group, const size_t *counts, size_t *sum)
-{
-    *sum = 0;
-    for (int i = 0; i < group->comm->size; i++) {
-        if (counts[i] > SIZE_MAX - *sum)
-            return false;
-        *sum += counts[i];
-    }
-    return true;
-}
-
-typedef struct extent {
-    size_t send, recv; /* elements that this rank reads and writes */
-} extent;
-
-/* Where each operation's buffers are as long as what: per rank, for all, or not there. */
-static bool measure(const hocket_group *group, const hk_job *job, extent *e)
-{
-    size_t n = (size_t)group->comm->size, count = job->count;
-    size_t all = count * n;
-    bool fits = count == 0 || all / count == n, root = group->comm->rank == job->root;
-    switch (job->operation) {
-    case HK_ALL_REDUCE:
-    case HK_PERMUTE: *e = (extent){count, count}; return true;
-    case HK_BROADCAST: *e = (extent){0, count}; return true;
-    case HK_ALL_GATHER: *e = (extent){count, all}; return fits;
-    case HK_REDUCE_SCATTER: *e = (extent){all, count}; return fits;
-    case HK_ALL_TO_ALL: *e = (extent){all, all}; return fits;
-    case HK_REDUCE_TO: *e = (extent){count, root ? count : 0}; return true;
-    case HK_GATHER: *e = (extent){count, root ? all : 0}; return fits;
-    case HK_SCATTER: *e = (extent){root ? all : 0, count}; return fits;
-    case HK_ALL_GATHER_V:
-        e->send = job->recv_counts[group->comm->rank];
-        return sum_counts(group, job->recv_counts, &e->recv);
-    case HK_REDUCE_SCATTER_V:
-        e->recv = job->send_counts[group->comm->rank];
-        return sum_counts(group, job->send_counts, &e->send);
-    case HK_ALL_TO_ALL_V:
-        return sum_counts(group, job->send_counts, &e->send) &&
-               sum_counts(group, job->recv_counts, &e->recv);
-    default: *e = (extent){0, 0}; return true;
-    }
-}
-
-static hocket_status check_buffers(const hocket_group *group, const hk_job *job)
-{
-    extent e;
-    size_t send_bytes, recv_bytes;
-    if (!measure(group, job, &e) || !hk_bytes(e.send, job->dtype, &send_bytes) ||
-        !hk_bytes(e.recv, job->dtype, &recv_bytes))
-        return hk_fail(HOCKET_ERR_INVALID,
-                       "%s on rank %d of %d: %zu elements of %s are more than memory can hold",
-                       hk_operation_name(job->operation), group->comm->rank, group->comm->size,
-                       job->count, hk_dtype_name(job->dtype));
-    if ((send_bytes > 0 && job->send == NULL) || (recv_bytes > 0 && job->recv == NULL))
-        return hk_fail(HOCKET_ERR_INVALID, "%s on rank %d of %d: %s is NULL",
-                       hk_operation_name(job->operation), group->comm->rank, group->comm->size,
-                       send_bytes > 0 && job->send == NULL ? "send" : "recv");
-    return HOCKET_OK;
-}
-
-/* Targets are ranks or -1, none twice. */
-static hocket_status check_targets(const hocket_group *group, const hk_job *job)
-{
-    int size = group->comm->size;
-    bool taken[size];
-    memset(taken, 0, sizeof taken);
-    for (int i = 0; i < size; i++) {
-        int to = job->to[i];
-        if (to < -1 || to >= size || (to >= 0 && taken[to]))
-            return hk_fail(HOCKET_ERR_INVALID, "permute on rank %d of %d: to[%d] is %d%s",
-                           group->comm->rank, size, i, to,
-                           to >= -1 && to < size ? ", a target twice" : "");
-        if (to >= 0)
-            taken[to] = true;
-    }
-    return HOCKET_OK;
-}
-
-static hocket_status check_arrays(const hocket_group *group, const hk_job *job)
-{
-    bool needs_send = job->operation == HK_REDUCE_SCATTER_V || job->operation == HK_ALL_TO_ALL_V;
-    bool needs_recv = job->operation == HK_ALL_GATHER_V || job->operation == HK_ALL_TO_ALL_V;
-    if ((needs_send && job->send_counts == NULL) || (needs_recv && job->recv_counts == NULL) ||
-        (job->operation == HK_PERMUTE && job->to == NULL))
-        return hk_fail(HOCKET_ERR_INVALID, "%s on rank %d of %d: %s is NULL",
-                       hk_operation_name(job->operation), group->comm->rank, group->comm->size,
-                       job->operation == HK_PERMUTE ? "to" : "an array of counts");
-    return job->operation == HK_PERMUTE ? check_targets(group, job) : HOCKET_OK;
-}
-
-static hocket_status check_job(const hocket_group *group, const hk_job *job)
-{
-    if (group == NULL)
-        return hk_fail(HOCKET_ERR_INVALID, "%s: group is NULL", hk_operation_name(job->operation));
-    hocket_status status = check_types(group, job);
-    if (status == HOCKET_OK)
-        status = check_arrays(group, job);
-    if (status == HOCKET_OK && has_dtype(job->operation))
-        status = check_buffers(group, job);
-    if (status == HOCKET_OK && job->operation == HK_ALL_TO_ALL_V && job->send == job->recv &&
-        job->send != NULL)
-        return hk_fail(HOCKET_ERR_INVALID,
-                       "all_to_all_v on rank %d of %d: send and recv are the same",
-                       group->comm->rank, group->comm->size);
-    return status;
-}
-
-/* === Running ================================================================================= */
-
-static uint64_t hash_words(const void *words, size_t size, size_t count)
-{
-    uint64_t hash = count;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t word = 0;
-        memcpy(&word, (const uint8_t *)words + i * size, size);
-        hash = hk_mix(hash, word);
-    }
-    return hash | 1;
-}
-
-/* What must be equal on all ranks. */
-static hk_what describe(const hocket_group *group, const hk_job *job, uint64_t number)
-{
-    size_t n = (size_t)group->comm->size;
-    hk_what what = {.operation = job->operation,
-                    .number = number,
-                    .dtype = has_dtype(job->operation) ? (int)job->dtype : -1,
-                    .reduce = has_reduce(job->operation) ? (int)job->reduce : -1,
-                    .root = has_root(job->operation) ? job->root : -1,
-                    .count = job->count};
-    if (job->operation == HK_ALL_GATHER_V)
-        what.more = hash_words(job->recv_counts, sizeof(size_t), n);
-    else if (job->operation == HK_REDUCE_SCATTER_V)
-        what.more = hash_words(job->send_counts, sizeof(size_t), n);
-    else if (job->operation == HK_PERMUTE)
-        what.more = hash_words(job->to, sizeof(int), n);
-    else if (job->operation == HK_ALL_TO_ALL_V)
-        what.more = 1;
-    return what;
-}
-
-static hocket_status run_algorithm(hk_team *team, hk_call *call, const hk_job *j)
-{
-    switch (j->operation) {
-    case HK_ALL_REDUCE:
-        return hk_all_reduce(team, call, j->send, j->recv, j->count, j->dtype, j->reduce);
-    case HK_ALL_GATHER: return hk_all_gather(team, call, j->send, j->recv, j->count, j->dtype);
-    case HK_ALL_GATHER_V:
-        return hk_all_gather_v(team, call, j->send, j->recv, j->recv_counts, j->dtype);
-    case HK_REDUCE_SCATTER:
-        return hk_reduce_scatter(team, call, j->send, j->recv, j->count, j->dtype, j->reduce);
-    case HK_REDUCE_SCATTER_V:
-        return hk_reduce_scatter_v(team, call, j->send, j->recv, j->send_counts, j->dtype,
-                                   j->reduce);
-    case HK_BROADCAST: return hk_broadcast(team, call, j->recv, j->count, j->dtype, j->root);
-    case HK_REDUCE_TO:
-        return hk_reduce_to(team, call, j->send, j->recv, j->count, j->dtype, j->reduce, j->root);
-    case HK_GATHER: return hk_gather(team, call, j->send, j->recv, j->count, j->dtype, j->root);
-    case HK_SCATTER: return hk_scatter(team, call, j->send, j->recv, j->count, j->dtype, j->root);
-    case HK_ALL_TO_ALL: return hk_all_to_all(team, call, j->send, j->recv, j->count, j->dtype);
-    case HK_ALL_TO_ALL_V:
-        return hk_all_to_all_v(team, call, j->send, j->send_counts, j->recv, j->recv_counts,
-                               j->dtype);
-    case HK_PERMUTE: return hk_permute(team, call, j->send, j->recv, j->count, j->dtype, j->to);
-    case HK_SPLIT: return hk_all_gather(team, call, j->send, j->recv, j->count, HOCKET_INT32);
-    default: return hk_barrier(team, call);
-    }
-}
-
-hocket_status hk_job_run(hocket_group *group, const hk_job *job)
-{
-    hk_what what = describe(group, job, ++group->number);
-    if (job->number != NULL)
-        *job->number = what.number;
-    hk_call call;
-    hocket_status status = hk_call_begin(&call, group->comm, &what, 0, job->deadline);
-    if (status == HOCKET_OK)
-        status = run_algorithm(&group->team, &call, job);
-    return hk_call_end(&call, status);
-}
-
-hocket_status hk_submit(hocket_group *group, const hk_job *job, hocket_request **request)
-{
-    hk_job ready = *job;
-    ready.deadline =
-        hk_deadline_after(atomic_load_explicit(&group->timeout_s, memory_order_relaxed));
-    if (request != NULL)
-        return hk_queue(group, &ready, request);
-    hk_turn_take(group);
-    hocket_status status = hk_job_run(group, &ready);
-    hk_turn_give(group);
-    return status;
-}
 
 static hocket_status start(hocket_group *group, hk_job job, hocket_request **request)
 {
     if (request != NULL)
         *request = NULL;
-    hocket_status status = check_job(group, &job);
+    hocket_status status = hk_job_check(group, &job);
     return status == HOCKET_OK ? hk_submit(group, &job, request) : status;
 }
 
@@ -269,44 +18,63 @@ static hocket_status start_async(hocket_group *group, hk_job job, hocket_request
     return start(group, job, request);
 }
 
+/* === Jobs ==================================================================================== */
+
+static hk_job moves(hk_operation operation, const void *send, void *recv, size_t count,
+                    hocket_dtype dtype, int root)
+{
+    return (hk_job){.operation = operation,
+                    .send = send,
+                    .recv = recv,
+                    .count = count,
+                    .dtype = dtype,
+                    .root = root};
+}
+
+static hk_job reduces(hk_operation operation, const void *send, void *recv, size_t count,
+                      hocket_dtype dtype, hocket_reduce reduce, int root)
+{
+    hk_job job = moves(operation, send, recv, count, dtype, root);
+    job.reduce = reduce;
+    return job;
+}
+
+static hk_job counted(hk_operation operation, const void *send, const size_t *send_counts,
+                      void *recv, const size_t *recv_counts, hocket_dtype dtype,
+                      hocket_reduce reduce)
+{
+    hk_job job = reduces(operation, send, recv, 0, dtype, reduce, 0);
+    job.send_counts = send_counts;
+    job.recv_counts = recv_counts;
+    return job;
+}
+
+static hk_job permutes(const void *send, void *recv, size_t count, hocket_dtype dtype,
+                       const int *to)
+{
+    hk_job job = moves(HK_PERMUTE, send, recv, count, dtype, 0);
+    job.to = to;
+    return job;
+}
+
 /* === The functions =========================================================================== */
 
 hocket_status hocket_all_reduce(hocket_group *group, const void *send, void *recv, size_t count,
                                 hocket_dtype dtype, hocket_reduce reduce)
 {
-    return start(group,
-                 (hk_job){.operation = HK_ALL_REDUCE,
-                          .send = send,
-                          .recv = recv,
-                          .count = count,
-                          .dtype = dtype,
-                          .reduce = reduce},
-                 NULL);
+    return start(group, reduces(HK_ALL_REDUCE, send, recv, count, dtype, reduce, 0), NULL);
 }
 
 hocket_status hocket_all_reduce_async(hocket_group *group, const void *send, void *recv,
                                       size_t count, hocket_dtype dtype, hocket_reduce reduce,
                                       hocket_request **request)
 {
-    return start_async(group,
-                       (hk_job){.operation = HK_ALL_REDUCE,
-                                .send = send,
-                                .recv = recv,
-                                .count = count,
-                                .dtype = dtype,
-                                .reduce = reduce},
-                       request);
+    return start_async(group, reduces(HK_ALL_REDUCE, send, recv, count, dtype, reduce, 0), request);
 }
 
 hocket_status hocket_all_sum(hocket_group *group, float *data, size_t count)
 {
-    return start(group,
-                 (hk_job){.operation = HK_ALL_REDUCE,
-                          .send = data,
-                          .recv = data,
-                          .count = count,
-                          .dtype = HOCKET_FLOAT32,
-                          .reduce = HOCKET_SUM},
+    return start(group, reduces(HK_ALL_REDUCE, data, data, count, HOCKET_FLOAT32, HOCKET_SUM, 0),
                  NULL);
 }
 
@@ -314,49 +82,27 @@ hocket_status hocket_all_sum_async(hocket_group *group, float *data, size_t coun
                                    hocket_request **request)
 {
     return start_async(group,
-                       (hk_job){.operation = HK_ALL_REDUCE,
-                                .send = data,
-                                .recv = data,
-                                .count = count,
-                                .dtype = HOCKET_FLOAT32,
-                                .reduce = HOCKET_SUM},
+                       reduces(HK_ALL_REDUCE, data, data, count, HOCKET_FLOAT32, HOCKET_SUM, 0),
                        request);
 }
 
 hocket_status hocket_all_gather(hocket_group *group, const void *send, void *recv,
                                 size_t send_count, hocket_dtype dtype)
 {
-    return start(group,
-                 (hk_job){.operation = HK_ALL_GATHER,
-                          .send = send,
-                          .recv = recv,
-                          .count = send_count,
-                          .dtype = dtype},
-                 NULL);
+    return start(group, moves(HK_ALL_GATHER, send, recv, send_count, dtype, 0), NULL);
 }
 
 hocket_status hocket_all_gather_async(hocket_group *group, const void *send, void *recv,
                                       size_t send_count, hocket_dtype dtype,
                                       hocket_request **request)
 {
-    return start_async(group,
-                       (hk_job){.operation = HK_ALL_GATHER,
-                                .send = send,
-                                .recv = recv,
-                                .count = send_count,
-                                .dtype = dtype},
-                       request);
+    return start_async(group, moves(HK_ALL_GATHER, send, recv, send_count, dtype, 0), request);
 }
 
 hocket_status hocket_all_gather_v(hocket_group *group, const void *send, void *recv,
                                   const size_t *counts, hocket_dtype dtype)
 {
-    return start(group,
-                 (hk_job){.operation = HK_ALL_GATHER_V,
-                          .send = send,
-                          .recv = recv,
-                          .recv_counts = counts,
-                          .dtype = dtype},
+    return start(group, counted(HK_ALL_GATHER_V, send, NULL, recv, counts, dtype, HOCKET_SUM),
                  NULL);
 }
 
@@ -364,39 +110,21 @@ hocket_status hocket_all_gather_v_async(hocket_group *group, const void *send, v
                                         const size_t *counts, hocket_dtype dtype,
                                         hocket_request **request)
 {
-    return start_async(group,
-                       (hk_job){.operation = HK_ALL_GATHER_V,
-                                .send = send,
-                                .recv = recv,
-                                .recv_counts = counts,
-                                .dtype = dtype},
+    return start_async(group, counted(HK_ALL_GATHER_V, send, NULL, recv, counts, dtype, HOCKET_SUM),
                        request);
 }
 
 hocket_status hocket_reduce_scatter(hocket_group *group, const void *send, void *recv,
                                     size_t recv_count, hocket_dtype dtype, hocket_reduce reduce)
 {
-    return start(group,
-                 (hk_job){.operation = HK_REDUCE_SCATTER,
-                          .send = send,
-                          .recv = recv,
-                          .count = recv_count,
-                          .dtype = dtype,
-                          .reduce = reduce},
-                 NULL);
+    return start(group, reduces(HK_REDUCE_SCATTER, send, recv, recv_count, dtype, reduce, 0), NULL);
 }
 
 hocket_status hocket_reduce_scatter_async(hocket_group *group, const void *send, void *recv,
                                           size_t recv_count, hocket_dtype dtype,
                                           hocket_reduce reduce, hocket_request **request)
 {
-    return start_async(group,
-                       (hk_job){.operation = HK_REDUCE_SCATTER,
-                                .send = send,
-                                .recv = recv,
-                                .count = recv_count,
-                                .dtype = dtype,
-                                .reduce = reduce},
+    return start_async(group, reduces(HK_REDUCE_SCATTER, send, recv, recv_count, dtype, reduce, 0),
                        request);
 }
 
@@ -404,13 +132,7 @@ hocket_status hocket_reduce_scatter_v(hocket_group *group, const void *send, voi
                                       const size_t *counts, hocket_dtype dtype,
                                       hocket_reduce reduce)
 {
-    return start(group,
-                 (hk_job){.operation = HK_REDUCE_SCATTER_V,
-                          .send = send,
-                          .recv = recv,
-                          .send_counts = counts,
-                          .dtype = dtype,
-                          .reduce = reduce},
+    return start(group, counted(HK_REDUCE_SCATTER_V, send, counts, recv, NULL, dtype, reduce),
                  NULL);
 }
 
@@ -418,158 +140,80 @@ hocket_status hocket_reduce_scatter_v_async(hocket_group *group, const void *sen
                                             const size_t *counts, hocket_dtype dtype,
                                             hocket_reduce reduce, hocket_request **request)
 {
-    return start_async(group,
-                       (hk_job){.operation = HK_REDUCE_SCATTER_V,
-                                .send = send,
-                                .recv = recv,
-                                .send_counts = counts,
-                                .dtype = dtype,
-                                .reduce = reduce},
+    return start_async(group, counted(HK_REDUCE_SCATTER_V, send, counts, recv, NULL, dtype, reduce),
                        request);
 }
 
 hocket_status hocket_broadcast(hocket_group *group, void *data, size_t count, hocket_dtype dtype,
                                int root)
 {
-    return start(group,
-                 (hk_job){.operation = HK_BROADCAST,
-                          .recv = data,
-                          .count = count,
-                          .dtype = dtype,
-                          .root = root},
-                 NULL);
+    return start(group, moves(HK_BROADCAST, NULL, data, count, dtype, root), NULL);
 }
 
 hocket_status hocket_broadcast_async(hocket_group *group, void *data, size_t count,
                                      hocket_dtype dtype, int root, hocket_request **request)
 {
-    return start_async(group,
-                       (hk_job){.operation = HK_BROADCAST,
-                                .recv = data,
-                                .count = count,
-                                .dtype = dtype,
-                                .root = root},
-                       request);
+    return start_async(group, moves(HK_BROADCAST, NULL, data, count, dtype, root), request);
 }
 
 hocket_status hocket_reduce_to(hocket_group *group, const void *send, void *recv, size_t count,
                                hocket_dtype dtype, hocket_reduce reduce, int root)
 {
-    return start(group,
-                 (hk_job){.operation = HK_REDUCE_TO,
-                          .send = send,
-                          .recv = recv,
-                          .count = count,
-                          .dtype = dtype,
-                          .reduce = reduce,
-                          .root = root},
-                 NULL);
+    return start(group, reduces(HK_REDUCE_TO, send, recv, count, dtype, reduce, root), NULL);
 }
 
 hocket_status hocket_reduce_to_async(hocket_group *group, const void *send, void *recv,
                                      size_t count, hocket_dtype dtype, hocket_reduce reduce,
                                      int root, hocket_request **request)
 {
-    return start_async(group,
-                       (hk_job){.operation = HK_REDUCE_TO,
-                                .send = send,
-                                .recv = recv,
-                                .count = count,
-                                .dtype = dtype,
-                                .reduce = reduce,
-                                .root = root},
+    return start_async(group, reduces(HK_REDUCE_TO, send, recv, count, dtype, reduce, root),
                        request);
 }
 
 hocket_status hocket_gather(hocket_group *group, const void *send, void *recv, size_t send_count,
                             hocket_dtype dtype, int root)
 {
-    return start(group,
-                 (hk_job){.operation = HK_GATHER,
-                          .send = send,
-                          .recv = recv,
-                          .count = send_count,
-                          .dtype = dtype,
-                          .root = root},
-                 NULL);
+    return start(group, moves(HK_GATHER, send, recv, send_count, dtype, root), NULL);
 }
 
 hocket_status hocket_gather_async(hocket_group *group, const void *send, void *recv,
                                   size_t send_count, hocket_dtype dtype, int root,
                                   hocket_request **request)
 {
-    return start_async(group,
-                       (hk_job){.operation = HK_GATHER,
-                                .send = send,
-                                .recv = recv,
-                                .count = send_count,
-                                .dtype = dtype,
-                                .root = root},
-                       request);
+    return start_async(group, moves(HK_GATHER, send, recv, send_count, dtype, root), request);
 }
 
 hocket_status hocket_scatter(hocket_group *group, const void *send, void *recv, size_t recv_count,
                              hocket_dtype dtype, int root)
 {
-    return start(group,
-                 (hk_job){.operation = HK_SCATTER,
-                          .send = send,
-                          .recv = recv,
-                          .count = recv_count,
-                          .dtype = dtype,
-                          .root = root},
-                 NULL);
+    return start(group, moves(HK_SCATTER, send, recv, recv_count, dtype, root), NULL);
 }
 
 hocket_status hocket_scatter_async(hocket_group *group, const void *send, void *recv,
                                    size_t recv_count, hocket_dtype dtype, int root,
                                    hocket_request **request)
 {
-    return start_async(group,
-                       (hk_job){.operation = HK_SCATTER,
-                                .send = send,
-                                .recv = recv,
-                                .count = recv_count,
-                                .dtype = dtype,
-                                .root = root},
-                       request);
+    return start_async(group, moves(HK_SCATTER, send, recv, recv_count, dtype, root), request);
 }
 
 hocket_status hocket_all_to_all(hocket_group *group, const void *send, void *recv,
                                 size_t count_per_rank, hocket_dtype dtype)
 {
-    return start(group,
-                 (hk_job){.operation = HK_ALL_TO_ALL,
-                          .send = send,
-                          .recv = recv,
-                          .count = count_per_rank,
-                          .dtype = dtype},
-                 NULL);
+    return start(group, moves(HK_ALL_TO_ALL, send, recv, count_per_rank, dtype, 0), NULL);
 }
 
 hocket_status hocket_all_to_all_async(hocket_group *group, const void *send, void *recv,
                                       size_t count_per_rank, hocket_dtype dtype,
                                       hocket_request **request)
 {
-    return start_async(group,
-                       (hk_job){.operation = HK_ALL_TO_ALL,
-                                .send = send,
-                                .recv = recv,
-                                .count = count_per_rank,
-                                .dtype = dtype},
-                       request);
+    return start_async(group, moves(HK_ALL_TO_ALL, send, recv, count_per_rank, dtype, 0), request);
 }
 
 hocket_status hocket_all_to_all_v(hocket_group *group, const void *send, const size_t *send_counts,
                                   void *recv, const size_t *recv_counts, hocket_dtype dtype)
 {
     return start(group,
-                 (hk_job){.operation = HK_ALL_TO_ALL_V,
-                          .send = send,
-                          .recv = recv,
-                          .send_counts = send_counts,
-                          .recv_counts = recv_counts,
-                          .dtype = dtype},
+                 counted(HK_ALL_TO_ALL_V, send, send_counts, recv, recv_counts, dtype, HOCKET_SUM),
                  NULL);
 }
 
@@ -579,39 +223,21 @@ hocket_status hocket_all_to_all_v_async(hocket_group *group, const void *send,
                                         hocket_request **request)
 {
     return start_async(group,
-                       (hk_job){.operation = HK_ALL_TO_ALL_V,
-                                .send = send,
-                                .recv = recv,
-                                .send_counts = send_counts,
-                                .recv_counts = recv_counts,
-                                .dtype = dtype},
+                       counted(HK_ALL_TO_ALL_V, send, send_counts, recv, recv_counts, dtype,
+                               HOCKET_SUM),
                        request);
 }
 
 hocket_status hocket_permute(hocket_group *group, const void *send, void *recv, size_t count,
                              hocket_dtype dtype, const int *to)
 {
-    return start(group,
-                 (hk_job){.operation = HK_PERMUTE,
-                          .send = send,
-                          .recv = recv,
-                          .count = count,
-                          .dtype = dtype,
-                          .to = to},
-                 NULL);
+    return start(group, permutes(send, recv, count, dtype, to), NULL);
 }
 
 hocket_status hocket_permute_async(hocket_group *group, const void *send, void *recv, size_t count,
                                    hocket_dtype dtype, const int *to, hocket_request **request)
 {
-    return start_async(group,
-                       (hk_job){.operation = HK_PERMUTE,
-                                .send = send,
-                                .recv = recv,
-                                .count = count,
-                                .dtype = dtype,
-                                .to = to},
-                       request);
+    return start_async(group, permutes(send, recv, count, dtype, to), request);
 }
 
 hocket_status hocket_barrier(hocket_group *group)

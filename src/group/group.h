@@ -58,7 +58,10 @@ struct hocket_request {
 hocket_status hk_group_open(hk_world *world, hk_endpoint *endpoint, uint64_t context,
                             const int *ranks, int size, double timeout_s, hocket_group **group);
 
-/* === collectives.c =========================================================================== */
+/* === job.c =================================================================================== */
+
+/* HOCKET_OK, or INVALID with the value in the text. group may be NULL. */
+hocket_status hk_job_check(const hocket_group *group, const hk_job *job);
 
 /* Runs a checked collective now (request NULL) or in the group's worker. Blocking calls keep the
  * order with those that wait for the worker. */

@@ -333,15 +333,6 @@ hocket_status hocket_split(hocket_group *group, int color, int key, hocket_group
 
 /* === Small things ============================================================================ */
 
-const char *hocket_version(void)
-{
-#define TEXT(x) #x
-#define VERSION(a, b, c) TEXT(a) "." TEXT(b) "." TEXT(c)
-    return VERSION(HOCKET_VERSION_MAJOR, HOCKET_VERSION_MINOR, HOCKET_VERSION_PATCH);
-#undef VERSION
-#undef TEXT
-}
-
 const char *hocket_backend(const hocket_group *group)
 {
     return group != NULL ? group->backend : "";
