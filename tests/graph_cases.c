@@ -170,15 +170,51 @@ static void fill(hocket_dtype dtype, double *values, size_t count, int salt, boo
 
 /* --- Elementwise --- */
 
-static double silu(double x) { return x / (1 + exp(-x)); }
-static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
-static double gelu(double x) { return x * (1 + erf(x / sqrt(2))) / 2; }
-static double rsqrt(double x) { return 1 / sqrt(x); }
-static double negative(double x) { return -x; }
-static double add(double a, double b) { return a + b; }
-static double subtract(double a, double b) { return a - b; }
-static double multiply(double a, double b) { return a * b; }
-static double divide(double a, double b) { return a / b; }
+static double silu(double x)
+{
+    return x / (1 + exp(-x));
+}
+
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+static double gelu(double x)
+{
+    return x * (1 + erf(x / sqrt(2))) / 2;
+}
+
+static double rsqrt(double x)
+{
+    return 1 / sqrt(x);
+}
+
+static double negative(double x)
+{
+    return -x;
+}
+
+static double add(double a, double b)
+{
+    return a + b;
+}
+
+static double subtract(double a, double b)
+{
+    return a - b;
+}
+
+static double multiply(double a, double b)
+{
+    return a * b;
+}
+
+static double divide(double a, double b)
+{
+    return a / b;
+}
+
 
 static const hocket_dtype float_dtypes[] = {HOCKET_FLOAT16, HOCKET_BFLOAT16, HOCKET_FLOAT32,
                                             HOCKET_FLOAT64};
@@ -200,16 +236,27 @@ typedef struct binary_op {
 } binary_op;
 
 static const unary_op unary_ops[] = {
-    {"exp", exp, false, false},     {"log", log, true, false},    {"sqrt", sqrt, true, false},
-    {"rsqrt", rsqrt, true, false},  {"tanh", tanh, false, false}, {"sigmoid", sigmoid, false, false},
-    {"silu", silu, false, false},   {"gelu", gelu, false, false}, {"sin", sin, false, false},
-    {"cos", cos, false, false},     {"abs", fabs, false, true},   {"negative", negative, false, true},
+    {"exp", exp, false, false},
+    {"log", log, true, false},
+    {"sqrt", sqrt, true, false},
+    {"rsqrt", rsqrt, true, false},
+    {"tanh", tanh, false, false},
+    {"sigmoid", sigmoid, false, false},
+    {"silu", silu, false, false},
+    {"gelu", gelu, false, false},
+    {"sin", sin, false, false},
+    {"cos", cos, false, false},
+    {"abs", fabs, false, true},
+    {"negative", negative, false, true},
 };
 
 static const binary_op binary_ops[] = {
-    {"add", add, false, true},       {"subtract", subtract, false, true},
-    {"multiply", multiply, false, true}, {"divide", divide, true, false},
-    {"maximum", fmax, false, true},  {"minimum", fmin, false, true},
+    {"add", add, false, true},
+    {"subtract", subtract, false, true},
+    {"multiply", multiply, false, true},
+    {"divide", divide, true, false},
+    {"maximum", fmax, false, true},
+    {"minimum", fmin, false, true},
     {"power", pow, true, false},
 };
 
@@ -537,8 +584,8 @@ static void list_cases(const char *device, hocket_dtype dtype)
     const hocket_attr cut[] = {hocket_attr_ints("start", (int64_t[]){1, 0}, 2),
                                hocket_attr_ints("stop", (int64_t[]){3, -1}, 2),
                                hocket_attr_ints("step", (int64_t[]){1, 2}, 2)};
-    shape_case(device, dtype, "slice", 2, (int64_t[]){3, 6}, cut, 3, (double[]){6, 8, 10, 12, 14, 16},
-               6);
+    shape_case(device, dtype, "slice", 2, (int64_t[]){3, 6}, cut, 3,
+               (double[]){6, 8, 10, 12, 14, 16}, 6);
     shape_case(device, dtype, "slice", 2, (int64_t[]){3, 6}, cut, 2,
                (double[]){6, 7, 8, 9, 10, 12, 13, 14, 15, 16}, 10);
 }

@@ -136,21 +136,18 @@ static void on_ranks(int world, const char *name, void (*body)(rank_thread *))
 }
 
 /* x of rank r, element i, is 100 r + i. Every collective along axis 1 of [2, world]. */
-static void every_collective_body(rank_thread *r)
+static void build_every_collective(rank_thread *r, hocket_graph *graph)
 {
     const int64_t world = r->world, dims[2] = {2, world};
-    const int next = (r->rank + 1) % r->world, before = (r->rank + r->world - 1) % r->world;
-    float x[2 * RANKS_MAX], y[2 * RANKS_MAX * RANKS_MAX];
     int64_t to[RANKS_MAX];
     for (int i = 0; i < r->world; i++)
         to[i] = (i + 1) % r->world;
-    for (int i = 0; i < 2 * r->world; i++)
-        x[i] = (float)(100 * r->rank + i);
     const hocket_attr along[] = {r->group_attr, hocket_attr_int("axis", 1)};
-    const hocket_attr root[] = {r->group_attr, hocket_attr_int("root", r->world - 1)};
+    const hocket_attr root[] = {r->group_attr, hocket_attr_int("root", world - 1)};
     const hocket_attr round[] = {r->group_attr, hocket_attr_ints("to", to, (size_t)world)};
     const hocket_attr largest[] = {r->group_attr, hocket_attr_string("reduce", "max")};
-    const hocket_attr send[] = {r->group_attr, hocket_attr_int("peer", next)};
+    const hocket_attr send[] = {r->group_attr, hocket_attr_int("peer", to[r->rank])};
+    const int64_t before = (r->rank + world - 1) % world;
     const hocket_attr recv[] = {r->group_attr, hocket_attr_int("peer", before),
                                 hocket_attr_int("dtype", HOCKET_FLOAT32),
                                 hocket_attr_ints("dims", dims, 2)};
@@ -169,42 +166,56 @@ static void every_collective_body(rank_thread *r)
         {"collective.send", "sent", send, 2, 1},
         {"collective.recv", "received", recv, 4, 0},
     };
+    hocket_node in, out;
+    RANK_OK(r, hocket_graph_input(graph, "x", HOCKET_FLOAT32, 2, dims, &in));
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+        RANK_OK(r, hocket_graph_op(graph, ops[i].op, &in, ops[i].inputs, ops[i].attributes,
+                                   ops[i].count, &out));
+        RANK_OK(r, hocket_graph_output(graph, ops[i].output, out));
+    }
+}
+
+static void check_every_collective(rank_thread *r, hocket_executable *e)
+{
+    const int world = r->world, before = (r->rank + world - 1) % world;
+    const size_t own = 2 * (size_t)world * sizeof(float);
+    const float ranks = (float)(world * (world - 1) / 2 * 100);
+    float y[2 * RANKS_MAX * RANKS_MAX];
+    RANK_OK(r, hocket_executable_read(e, "received", y, own));
+    RANK_TRUE(r, y[1] == (float)(100 * before + 1));
+    RANK_OK(r, hocket_executable_read(e, "sum", y, own));
+    RANK_TRUE(r, y[1] == ranks + (float)world);
+    RANK_OK(r, hocket_executable_read(e, "max", y, own));
+    RANK_TRUE(r, y[1] == (float)(100 * (world - 1) + 1));
+    RANK_OK(r, hocket_executable_read(e, "gathered", y, own * (size_t)world));
+    for (int i = 0; i < 2 * world * world; i++) {
+        int row = i / (world * world), column = i % (world * world);
+        RANK_TRUE(r, y[i] == (float)(100 * (column / world) + row * world + column % world));
+    }
+    RANK_OK(r, hocket_executable_read(e, "scattered", y, 2 * sizeof(float)));
+    RANK_TRUE(r, y[0] == ranks + (float)(world * r->rank));
+    RANK_TRUE(r, y[1] == ranks + (float)(world * (r->rank + world)));
+    RANK_OK(r, hocket_executable_read(e, "broadcast", y, own));
+    RANK_TRUE(r, y[1] == (float)(100 * (world - 1) + 1));
+    RANK_OK(r, hocket_executable_read(e, "permuted", y, own));
+    RANK_TRUE(r, y[1] == (float)(100 * before + 1));
+}
+
+static void every_collective_body(rank_thread *r)
+{
+    float x[2 * RANKS_MAX];
+    for (int i = 0; i < 2 * r->world; i++)
+        x[i] = (float)(100 * r->rank + i);
     for (hocket_mode mode = HOCKET_EAGER; mode <= HOCKET_COMPILED; mode++) {
         hocket_graph *graph;
         hocket_executable *e;
-        hocket_node in, out;
         RANK_OK(r, hocket_graph_create(&graph));
-        RANK_OK(r, hocket_graph_input(graph, "x", HOCKET_FLOAT32, 2, dims, &in));
-        for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
-            RANK_OK(r, hocket_graph_op(graph, ops[i].op, &in, ops[i].inputs, ops[i].attributes,
-                                       ops[i].count, &out));
-            RANK_OK(r, hocket_graph_output(graph, ops[i].output, out));
-        }
+        build_every_collective(r, graph);
         RANK_OK(r, hocket_executable_compile(graph, "cpu", mode, &e));
         hocket_graph_free(graph);
-        size_t own = 2 * (size_t)world * sizeof(float);
-        RANK_OK(r, hocket_executable_set(e, "x", x, own));
+        RANK_OK(r, hocket_executable_set(e, "x", x, 2 * (size_t)r->world * sizeof *x));
         RANK_OK(r, hocket_executable_run(e));
-        float ranks = (float)(world * (world - 1) / 2 * 100);
-        RANK_OK(r, hocket_executable_read(e, "received", y, own));
-        RANK_TRUE(r, y[1] == (float)(100 * before + 1));
-        RANK_OK(r, hocket_executable_read(e, "sum", y, own));
-        RANK_TRUE(r, y[1] == ranks + (float)world);
-        RANK_OK(r, hocket_executable_read(e, "max", y, own));
-        RANK_TRUE(r, y[1] == (float)(100 * (world - 1) + 1));
-        RANK_OK(r, hocket_executable_read(e, "gathered", y, own * (size_t)world));
-        for (int i = 0; i < 2 * r->world * r->world; i++) {
-            int row = i / (r->world * r->world), column = i % (r->world * r->world);
-            RANK_TRUE(r, y[i] == (float)(100 * (column / r->world) + row * r->world +
-                                         column % r->world));
-        }
-        RANK_OK(r, hocket_executable_read(e, "scattered", y, 2 * sizeof(float)));
-        RANK_TRUE(r, y[0] == ranks + (float)(world * r->rank));
-        RANK_TRUE(r, y[1] == ranks + (float)(world * (r->rank + world)));
-        RANK_OK(r, hocket_executable_read(e, "broadcast", y, own));
-        RANK_TRUE(r, y[1] == (float)(100 * (world - 1) + 1));
-        RANK_OK(r, hocket_executable_read(e, "permuted", y, own));
-        RANK_TRUE(r, y[1] == (float)(100 * before + 1));
+        check_every_collective(r, e);
         hocket_executable_free(e);
     }
 }

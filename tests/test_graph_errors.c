@@ -63,16 +63,16 @@ static void shapes_and_dtypes_are_named(void **state)
     fixture *f = *state;
     hocket_graph *g = f->graph;
     hocket_node y;
-    INVALID("matmul (node 6): left is float32[2,3], right is float32[4,5]: the left's 3 columns are "
-            "not the right's 4 rows", hocket_graph_matmul(g, f->f23, f->f45, &y));
+    INVALID("matmul (node 6): left is float32[2,3], right is float32[4,5]: the left's 3 columns "
+            "are not the right's 4 rows", hocket_graph_matmul(g, f->f23, f->f45, &y));
     INVALID("right is float32[4,5] transposed: the left's 3 columns are not the right's 5 rows",
             hocket_graph_linear(g, f->f23, f->f45, &y));
     INVALID("matmul (node 6): left is float32[2,3], right is float32[3]: both must have 2",
             hocket_graph_matmul(g, f->f23, f->f3, &y));
     INVALID("matmul (node 6): input 1 is int32[2,3], it takes floats",
             hocket_graph_matmul(g, f->f23, f->i23, &y));
-    INVALID("add (node 6): left is float32[2,3], right is float32[4,5]: the shapes do not broadcast",
-            hocket_graph_add(g, f->f23, f->f45, &y));
+    INVALID("add (node 6): left is float32[2,3], right is float32[4,5]: the shapes do not "
+            "broadcast", hocket_graph_add(g, f->f23, f->f45, &y));
     INVALID("less (node 6): left is float32[2,3], right is int32[2,3]: the dtypes differ",
             hocket_graph_less(g, f->f23, f->i23, &y));
     INVALID("add (node 6): input 0 is bool[2,3], it takes integers and floats",
