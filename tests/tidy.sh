@@ -31,7 +31,7 @@ report=$(
         /\t/ { printf "%s:%d: a tab\n", file, FNR }
         /[ \t]$/ { printf "%s:%d: blanks at the end of the line\n", file, FNR }
         /^[ \t]*#[ \t]*if[ \t]+0[ \t]*$/ { printf "%s:%d: #if 0\n", file, FNR }
-        /(TODO|FIXME|XXX|HACK)/ { printf "%s:%d: a leftover mark\n", file, FNR }
+        /(TODO|FIXME|HACK|(^|[^X])XXX([^X]|$))/ { printf "%s:%d: a leftover mark\n", file, FNR }
         # A function is what lies between a brace alone on its line and the brace at the same depth;
         # its head begins after the last line that ended something.
         !opened && /^ *\{$/ { opened = head ? head : FNR; indent = $0; sub(/\{.*/, "", indent); next }
