@@ -1,0 +1,319 @@
+#!/usr/bin/env bash
+# What `hocket run` does: statuses, output, environment, and that nothing outlives it. What it says is
+# tests/golden.sh. Every launcher here runs under timeout; processes are signalled by number alone.
+set -uo pipefail
+cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
+build=${HOCKET_BUILD_DIR:-$PWD/build}
+hocket=$build/bin/hocket
+rank=$build/tests/programs/rank
+for program in "$hocket" "$rank"; do
+    [ -x "$program" ] || { echo "launcher: $program was not built"; exit 1; }
+done
+unset HOCKET_BACKEND OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS
+
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+export TMPDIR=$work/tmp
+mkdir "$TMPDIR"
+
+LIMIT=40       # seconds for any one launcher
+GONE_TRIES=60  # of 50 ms: how long a process may take to go
+
+cases=0
+faults=0
+fault() {
+    echo "launcher: $*"
+    faults=$((faults + 1))
+}
+# same WHAT GOT WANTED
+same() {
+    cases=$((cases + 1))
+    [ "$2" = "$3" ] || fault "$1: got '$2', wanted '$3'"
+}
+run() { timeout $LIMIT "$hocket" run "$@"; }
+
+# A zombie is gone: its parent only has not looked yet.
+alive() {
+    local state
+    state=$(ps -o stat= -p "$1" 2>/dev/null) || return 1
+    [[ $state != Z* ]]
+}
+# gone WHAT PID...: all of them, within 3 seconds.
+gone() {
+    local what=$1 pid tries=0 left=
+    shift
+    [ $# -gt 0 ] || fault "$what: no process was named"
+    while [ $tries -lt $GONE_TRIES ]; do
+        left=
+        for pid; do
+            alive "$pid" && left+=" $pid"
+        done
+        [ -z "$left" ] && break
+        sleep 0.05
+        tries=$((tries + 1))
+    done
+    same "$what: processes left" "$left" ""
+    for pid in $left; do
+        kill -KILL "$pid" 2>/dev/null
+    done
+}
+# Waits until FILE has COUNT lines.
+lines_in() {
+    local tries=0
+    until [ "$({ wc -l <"$1" || echo 0; } 2>/dev/null)" -ge "$2" ]; do
+        sleep 0.05
+        tries=$((tries + 1))
+        [ $tries -lt 400 ] || { fault "$1 never had $2 lines"; return 1; }
+    done
+}
+# start_family NAME ARGUMENT...: a job of ranks with children, one of which has left the session.
+# $job is the launcher's pid, $pids are the ranks' and their children's.
+start_family() {
+    local name=$1
+    shift
+    "$hocket" run -n 2 --timeout $LIMIT -- "$rank" family "$@" >"$name.out" 2>"$name.err" </dev/null &
+    job=$!
+    lines_in "$name.out" 2
+    read -r -d '' -a pids < <(sed -n 's/^pids //p' "$name.out")
+    same "$name: pids known" "${#pids[@]}" 6
+}
+# await NAME: the launcher's exit status into $status.
+await() {
+    wait "$job" 2>/dev/null
+    status=$?
+}
+
+test_exit_statuses() {
+    run -n 3 true
+    same "all succeed" $? 0
+    run -n 3 -- sh -c 'exit $((HOCKET_RANK == 2 ? 3 : 0))' 2>/dev/null
+    same "one exits with 3" $? 3
+    run -n 2 -- sh -c 'exit 200' 2>err
+    same "a status above 128 that is no signal" $? 200
+    same "its line" "$(grep -c 'exited with status 200' err)" 1
+    run -n 2 -- sh -c 'test $HOCKET_RANK = 1 && kill -KILL $$; exit 0' 2>/dev/null
+    same "SIGKILL" $? 137
+    run -n 2 -- sh -c 'test $HOCKET_RANK = 1 && kill -TERM $$; exit 0' 2>/dev/null
+    same "SIGTERM" $? 143
+}
+
+test_first_failure_wins() {
+    run -n 3 -- sh -c 'case $HOCKET_RANK in 1) exit 5;; *) sleep 0.5; exit 6;; esac' 2>err
+    same "status of the first" $? 5
+    same "one line about it" "$(cat err)" \
+        "hocket run: Rank 1 exited with status 5. The others have 2 seconds to end by themselves."
+}
+
+test_others_may_speak() {
+    local before=$SECONDS
+    run -n 2 -- sh -c 'test $HOCKET_RANK = 1 && exit 5; sleep 1; echo saw it; sleep 30' >out 2>err
+    same "status" $? 5
+    same "last words" "$(cat out)" "saw it"
+    [ $((SECONDS - before)) -lt 10 ] || fault "ending the others took $((SECONDS - before)) s"
+}
+
+test_keep_going() {
+    run -n 2 --on-failure keep -- \
+        sh -c 'test $HOCKET_RANK = 1 && exit 5; sleep 3; echo done' >out 2>err
+    same "status" $? 5
+    same "the other went on" "$(cat out)" "done"
+}
+
+test_timeout() {
+    local before=$SECONDS
+    run -n 2 --timeout 0.5 -- sh -c 'echo early; sleep 30' >out 2>err
+    same "status" $? 124
+    same "output before it" "$(wc -l <out | tr -d ' ')" 2
+    [ $((SECONDS - before)) -lt 6 ] || fault "--timeout 0.5 took $((SECONDS - before)) s"
+}
+
+test_tagged_lines_stay_whole() {
+    run -n 4 --tag-output -- "$rank" lines 300 >out
+    same "status" $? 0
+    same "lines" "$(wc -l <out | tr -d ' ')" 1200
+    same "whole lines" \
+        "$(LC_ALL=C grep -cE '^\[([0-9])\] rank \1 line [0-9]+ (aß€𝄞)+ end$' out)" 1200
+    same "order within a rank" "$(grep '^\[2\]' out | awk '{print $5}' | sort -n -c 2>&1)" ""
+}
+
+test_slow_reader() {
+    run -n 4 -- "$rank" lines 1000 | { sleep 3; wc -l | tr -d ' '; } >out
+    same "statuses" "${PIPESTATUS[*]}" "0 0"
+    same "lines" "$(cat out)" 4000
+}
+
+test_reader_that_leaves() {
+    run -n 2 yes 2>/dev/null | head -n 1 >out
+    same "statuses" "${PIPESTATUS[*]}" "141 0"
+}
+
+test_long_line_is_cut_between_characters() {
+    run -n 2 --tag-output -- "$rank" long >out
+    tr -d '\n' <out | sed 's/\[[01]\] //g' >joined
+    same "nothing lost" "$(tr -d '\n' <joined | wc -c | tr -d ' ')" 400002
+    # Each piece is of whole characters when no line begins or ends within one.
+    same "whole characters" "$(LC_ALL=C grep -vcE '^\[[01]\] (€)+$' out)" 0
+}
+
+test_no_final_newline() {
+    run -n 1 -- "$rank" tail >out
+    same "as it is" "$(od -An -tx1 <out | tr -d ' \n')" \
+        "$(printf 'no newline €' | od -An -tx1 | tr -d ' \n')"
+    run -n 2 --tag-output -- "$rank" tail >out
+    same "tagged" "$(sort out)" "$(printf '[0] no newline €\n[1] no newline €')"
+}
+
+test_words_go_to_stderr() {
+    run -n 2 -- sh -c 'echo out; echo err >&2; exit 1' >out 2>err
+    same "stdout" "$(sort -u out)" "out"
+    same "stderr" "$(grep -vc '^hocket run: ' err)" 2
+}
+
+test_environment() {
+    run -n 3 -- sh -c 'echo $HOCKET_RANK $HOCKET_WORLD_SIZE $HOCKET_BACKEND ${HOCKET_SECRET-unset}' \
+        >out
+    same "rank, world, backend" "$(sort out)" "$(printf '%s 3 any unset\n' 0 1 2)"
+    same "one coordinator" "$(run -n 3 -- sh -c 'echo $HOCKET_COORDINATOR' | sort -u |
+        grep -cE '^127\.0\.0\.1:[0-9]+$')" 1
+    HOCKET_SECRET=of-another-job run -n 1 --backend tcp --env A=b=c --env X= -- \
+        sh -c 'echo "$HOCKET_BACKEND $A ${X-unset} ${HOCKET_SECRET-unset}"' >out
+    same "--backend, --env" "$(cat out)" "tcp b=c  unset"
+    same "--cwd" "$(run --cwd / pwd)" /
+    same "cores shared" "$(run -n 1024 -- sh -c \
+        'echo $OMP_NUM_THREADS $OPENBLAS_NUM_THREADS $MKL_NUM_THREADS $VECLIB_MAXIMUM_THREADS' |
+        sort | uniq -c | tr -s ' ')" " 1024 1 1 1 1"
+    same "the user's share" "$(OMP_NUM_THREADS=7 run -n 1 -- sh -c 'echo $OMP_NUM_THREADS')" 7
+    same "--env's share" "$(run --env OMP_NUM_THREADS=6 -- sh -c 'echo $OMP_NUM_THREADS')" 6
+}
+
+test_secret() {
+    # Read twice, to the end, by each rank: no rank moves another's offset.
+    run -n 4 -- sh -c 'cat $HOCKET_SECRET_FILE; echo; cat $HOCKET_SECRET_FILE; echo' >out
+    if [ "$(uname -s)" = Linux ]; then
+        same "one secret" "$(sort -u out | wc -l | tr -d ' ')" 1
+    fi
+    same "its size" "$(LC_ALL=C grep -cE '^[0-9a-f]{64}$' out | awk '{print ($1 >= 4)}')" 1
+    local first
+    first=$(head -n 1 out)
+    [ "$(run -n 1 -- sh -c 'cat $HOCKET_SECRET_FILE')" != "$first" ] || fault "the secret is no news"
+    same "no file is left" "$(find "$TMPDIR" -type f)" ""
+}
+
+test_secret_is_not_shown() {
+    [ -r /proc/self/environ ] || return 0
+    run -n 2 --timeout 20 -- sh -c 'cat $HOCKET_SECRET_FILE; echo; sleep 2' >shown.out 2>err </dev/null &
+    job=$!
+    lines_in shown.out 2
+    local secret
+    secret=$(head -n 1 shown.out)
+    same "a secret" "${#secret}" 64
+    # Every command line and environment there is, but not those of grep itself.
+    same "in /proc" "$(grep -lFa -f <(echo "$secret") /proc/[0-9]*/cmdline /proc/[0-9]*/environ \
+        2>/dev/null)" ""
+    await
+    same "in the words" "$(grep -cF "$secret" err)" 0
+}
+
+test_stdin() {
+    same "rank 0" "$(seq 3 | run -n 3 --tag-output cat)" "$(printf '[0] %s\n' 1 2 3)"
+    same "--stdin 2" "$(seq 3 | run -n 3 --stdin 2 --tag-output cat)" "$(printf '[2] %s\n' 1 2 3)"
+    same "--stdin none" "$(seq 3 | run -n 2 --stdin none cat)" ""
+}
+
+test_mlx_ring() {
+    run -n 3 --backend mlx:ring -- sh -c 'echo "$MLX_RANK $HOCKET_RANK"; cat $MLX_HOSTFILE' >out
+    same "ranks" "$(grep -E '^[0-9] [0-9]$' out | sort)" "$(printf '0 0\n1 1\n2 2')"
+    same "hostfile" "$(sort -u out | grep -cE \
+        '^\[\["127\.0\.0\.1:[0-9]+"\], \["127\.0\.0\.1:[0-9]+"\], \["127\.0\.0\.1:[0-9]+"\]\]$')" 1
+    same "its ports differ" "$(grep -m 1 '^\[' out | grep -oE ':[0-9]+' | sort -u | wc -l |
+        tr -d ' ')" 3
+    "$hocket" run -n 2 --backend mlx --timeout $LIMIT -- sh -c 'echo $MLX_HOSTFILE; sleep 30' \
+        >ring.out 2>err </dev/null &
+    job=$!
+    lines_in ring.out 2
+    same "there while it runs" "$(test -f "$(head -n 1 ring.out)" && echo yes)" yes
+    kill -TERM "$job"
+    await
+    same "gone after SIGTERM" "$status $(find "$TMPDIR" -type f)" "143 "
+}
+
+test_many_at_once() {
+    local jobs=() i good=0
+    for i in $(seq 20); do
+        run -n 3 -- "$rank" meet &
+        jobs+=($!)
+    done
+    for i in "${jobs[@]}"; do
+        wait "$i" && good=$((good + 1))
+    done
+    same "jobs that met" $good 20
+}
+
+test_interrupt() {
+    local name
+    for name in INT:130 TERM:143 HUP:129; do
+        start_family "$name"
+        kill -"${name%:*}" "$job"
+        await
+        same "status of $name" "$status" "${name#*:}"
+        gone "$name" "$job" "${pids[@]}"
+    done
+    start_family deaf deaf
+    kill -TERM "$job"
+    await
+    same "status of deaf ranks" "$status" 143
+    gone "deaf ranks" "$job" "${pids[@]}"
+}
+
+test_launcher_killed() {
+    start_family killed deaf
+    kill -KILL "$job"
+    await
+    gone "killed" "$job" "${pids[@]}"
+    # The other half of the launcher: the ranks' parent.
+    start_family keeper deaf
+    kill -KILL "$(ps -o ppid= -p "${pids[0]}" | tr -d ' ')"
+    await
+    same "status without the keeper" "$status" 125
+    gone "keeper" "$job" "${pids[0]}" "${pids[1]}" "${pids[3]}" "${pids[4]}"
+    kill -KILL "${pids[2]}" "${pids[5]}" 2>/dev/null # these had left; see guard.c
+    same "no temporary file is left" "$(find "$TMPDIR" -type f)" ""
+}
+
+test_left_behind() {
+    # A rank that ends well and leaves children behind.
+    run -n 2 -- sh -c 'sleep 31 & echo pid $!' >out 2>err
+    same "status" $? 0
+    read -r -d '' -a pids < <(sed -n 's/^pid //p' out)
+    gone "children left behind" "${pids[@]}"
+}
+
+test_hello() {
+    local backend
+    for backend in any tcp ring; do
+        run -n 4 --backend $backend --timeout 30 -- "$build/examples/hello" >out
+        same "hello over $backend" "$? $(sort out)" \
+            "0 $(printf 'rank %s of 4: 4 8 12 16\n' 0 1 2 3)"
+    done
+}
+
+test_doctor() {
+    HOCKET_SECRET=nobody-shall-see-this timeout $LIMIT "$hocket" doctor >out 2>err
+    same "status" $? 0
+    same "words on stderr" "$(cat err)" ""
+    same "version" "$(sed -n 's/^version *//p' out)" "$("$hocket" --version)"
+    same "tcp and local" "$(grep -cE '^  (tcp|local) +available$' out)" 2
+    same "a reason for the rest" "$(sed -n '/^Backends/,/^$/p' out | grep '^  ' |
+        grep -vcE '^  [a-z:]+ +(available|not here: .+)$')" 0
+    same "the secret's presence" "$(sed -n 's/^secret *//p' out)" "set by HOCKET_SECRET"
+    same "the secret" "$(grep -c nobody out)" 0
+}
+
+for test in $(declare -F | awk '$3 ~ /^test_/ {print $3}'); do
+    before=$faults
+    $test
+    [ "$faults" = "$before" ] || echo "launcher: $test failed"
+done
+echo "launcher: $cases checks, $faults faults"
+[ "$faults" = 0 ]

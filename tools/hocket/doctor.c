@@ -1,0 +1,99 @@
+/* hocket doctor: what works here, and why the rest does not. */
+#include "backends.h"
+#include "command.h"
+#include "options.h"
+#include "platform.h"
+#include "words.h"
+
+#include <hocket/hocket.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+static void show_host(void)
+{
+    struct utsname system;
+    int cores = hk_cores();
+    if (uname(&system) < 0)
+        memset(&system, 0, sizeof system);
+    printf("version   hocket %s\n", hocket_version());
+    printf("host      %s: %d %s, %.1f GiB of memory, %s %s on %s\n", system.nodename, cores,
+           cores == 1 ? "core" : "cores", (double)hk_memory_bytes() / (1 << 30), system.sysname,
+           system.release, system.machine);
+}
+
+/* Whether there is one, never what it is. */
+static void show_secret(void)
+{
+    const char *source = getenv("HOCKET_SECRET_FILE") ? "HOCKET_SECRET_FILE"
+                         : getenv("HOCKET_SECRET")    ? "HOCKET_SECRET"
+                                                      : NULL;
+    if (source)
+        printf("secret    set by %s\n", source);
+    else
+        printf("secret    none set here; `hocket run` makes one for each job\n");
+}
+
+/* The last error without the words that the line says already. */
+static const char *reason(void)
+{
+    static const char known[] = " is not available: ";
+    const char *text = hocket_last_error();
+    const char *found = strstr(text, known);
+    return found ? found + sizeof known - 1 : text;
+}
+
+static void show_backends(void)
+{
+    printf("\nBackends\n");
+    for (const hk_backend *backend = hk_backends; backend->name; backend++) {
+        bool available = hocket_is_available(backend->name);
+        printf("  %-11s%s%s\n", backend->name,
+               available ? "available" : "not here: ", available ? "" : reason());
+    }
+}
+
+static void show_instead(const char *engine, const char *instead)
+{
+    if (instead)
+        printf("    %-6s%s\n", engine, instead);
+}
+
+static void show_promises(void)
+{
+    printf("\nPromises, kept by hocket's own transports (local, tcp, shm, jaccl). Where a backend "
+           "hands the\nwork to another engine, that engine's manners count:\n");
+    for (const hk_promise *promise = hk_promises; promise->text; promise++) {
+        printf("  %s\n", promise->text);
+        show_instead("mlx", promise->mlx);
+        show_instead("mpi", promise->mpi);
+        show_instead("nccl", promise->nccl);
+    }
+}
+
+static int run(const hk_command *self, int argc, char **argv)
+{
+    int at = hk_options_parse(self, NULL, argc, argv);
+    if (at < 0)
+        return at == HK_OPTIONS_HELP ? 0 : HK_EXIT_USAGE;
+    if (at < argc) {
+        hk_complain("doctor", "There is no use for '%s' here.", argv[at]);
+        return HK_EXIT_USAGE;
+    }
+    show_host();
+    show_secret();
+    show_backends();
+    show_promises();
+    return 0;
+}
+
+const hk_command hk_command_doctor = {
+    .name = "doctor",
+    .synopsis = "",
+    .summary = "say what works on this machine, and why the rest does not",
+    .description = "Shows the version, this host, and each backend with the reason why it is not "
+                   "available, if it is not.",
+    .options = (const hk_option[]){{0}},
+    .run = run,
+};

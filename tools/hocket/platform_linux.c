@@ -1,0 +1,75 @@
+#include "platform.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+int hk_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return CPU_COUNT(&set);
+    long online = sysconf(_SC_NPROCESSORS_ONLN); /* more cores than a cpu_set_t holds */
+    return online > 0 ? (int)online : 1;
+}
+
+uint64_t hk_memory_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
+void hk_adopt_orphans(void)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+void hk_die_with_parent(pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) /* it died before the line above */
+        _exit(1);
+}
+
+/* The parent of a process, from /proc/PID/stat: "PID (name) state PPID ..."; -1 if it is gone. */
+static pid_t parent_of(const char *pid)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t length = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (length <= 0)
+        return -1;
+    text[length] = '\0';
+    const char *after_name = strrchr(text, ')'); /* the name may hold parentheses of its own */
+    int parent;
+    if (!after_name || sscanf(after_name, ") %*c %d", &parent) != 1)
+        return -1;
+    return parent;
+}
+
+int hk_children(pid_t *pids, int capacity)
+{
+    DIR *proc = opendir("/proc");
+    if (!proc)
+        return 0;
+    int count = 0;
+    pid_t self = getpid();
+    struct dirent *entry;
+    while (count < capacity && (entry = readdir(proc))) {
+        if (isdigit((unsigned char)entry->d_name[0]) && parent_of(entry->d_name) == self)
+            pids[count++] = (pid_t)atol(entry->d_name);
+    }
+    closedir(proc);
+    return count;
+}
