@@ -102,8 +102,9 @@ HOCKET_API hocket_status hocket_patience_wait(hocket_patience *patience);
 /* Collectives that an engine has itself. A NULL slot, and a slot that returns
  * HOCKET_ERR_UNSUPPORTED on every rank alike before it has sent anything, is replaced: by the
  * algorithms over post and progress where the transport joins all pairs, else composed from
- * all_gather and all_reduce. Arguments are checked and counts are not 0; send == recv means in
- * place. At most one runs at a time on one team. */
+ * all_gather and all_reduce. Arguments are checked and counts are not 0. In place means what it
+ * does in hocket.h: send == recv, or the own block of the longer buffer. At most one runs at a time
+ * on one team. */
 typedef struct hocket_collectives {
     size_t size; /* sizeof(hocket_collectives) */
 
