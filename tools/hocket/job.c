@@ -431,12 +431,15 @@ static void sleep_until_something(job *job)
     }
 }
 
+/* A reader that left (EPIPE) is no failure of ours; the ranks learn of it by SIGPIPE. */
 static void tell_of_lost_output(job *job, bool *told)
 {
     int error = job->out->error;
     if (!error || error == EPIPE || *told)
         return;
     *told = true;
+    if (!job->decided)
+        job->status = HK_EXIT_LAUNCHER; /* unless a rank fails too */
     hk_sink_say(job->err, "Cannot write the ranks' output: %s.", strerror(error));
 }
 
