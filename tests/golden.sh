@@ -6,6 +6,8 @@ set -uo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
 hocket=${HOCKET_BUILD_DIR:-$PWD/build}/bin/hocket
 [ -x "$hocket" ] || { echo "golden: $hocket was not built"; exit 1; }
+# macOS has no timeout; there only ctest's limit is left.
+command -v timeout >/dev/null || timeout() { shift && "$@"; }
 hocket() { timeout 20 "$hocket" "$@"; }
 unset HOCKET_BACKEND
 
