@@ -73,6 +73,14 @@ void hk_error_add_rank(hk_error *error, int rank)
     error->rank_count++;
 }
 
+bool hk_error_names(const hk_error *error, int rank)
+{
+    for (int i = 0; i < error->rank_count && i < HK_ERROR_RANKS_MAX; i++)
+        if (error->ranks[i] == rank)
+            return true;
+    return false;
+}
+
 hocket_status hk_fail_with(const hk_error *error)
 {
     last = *error;

@@ -38,6 +38,7 @@ hocket_status hk_fail_prefix(const char *format, ...) HK_PRINTF(1, 2);
  * status. */
 void hk_error_set(hk_error *error, hocket_status status, const char *format, ...) HK_PRINTF(3, 4);
 void hk_error_add_rank(hk_error *error, int rank);
+bool hk_error_names(const hk_error *error, int rank);
 hocket_status hk_fail_with(const hk_error *error);
 const hk_error *hk_error_last(void);
 

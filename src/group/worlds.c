@@ -390,7 +390,21 @@ hocket_status hocket_shrink(hocket_group *group, hocket_group **survivors)
         return hk_fail(HOCKET_ERR_INVALID,
                        "hocket_shrink on rank %d of %d: the group is not broken", group->comm->rank,
                        group->comm->size);
-    return hk_fail(HOCKET_ERR_UNSUPPORTED,
-                   "hocket_shrink: this version cannot agree on the survivors yet; start again "
-                   "with hocket_init");
+    int size = group->comm->size, ranks[size], count = 0;
+    bool out[size];
+    hk_time deadline = hk_deadline_after(group->timeout_s);
+    status = hk_comm_shrink(group->comm, deadline, out);
+    if (status != HOCKET_OK) {
+        hk_fail_prefix("hocket_shrink: ");
+        return status;
+    }
+    uint64_t hash = 0;
+    for (int i = 0; i < size; i++) {
+        if (!out[i])
+            ranks[count++] = group->comm->ranks[i];
+        hash = hk_mix(hash, out[i]);
+    }
+    uint64_t context = hk_context_child(group->comm->context, UINT64_MAX - 1, hash);
+    return hk_group_open(group->world, group->comm->endpoint, context, ranks, count,
+                         group->timeout_s, survivors);
 }

@@ -76,7 +76,7 @@ hocket_status hk_call_end(hk_call *call, hocket_status status)
     }
     if (status == HOCKET_OK)
         return status;
-    if (is_collective(call) && status != HOCKET_ERR_INVALID && status != HOCKET_ERR_UNSUPPORTED) {
+    if (is_collective(call) && status != HOCKET_ERR_UNSUPPORTED) {
         hk_error error = *hk_error_last();
         status = hk_comm_break(call->comm, &error);
     }
@@ -212,7 +212,7 @@ static hocket_status deadline_passed(hk_call *call, int peer, hk_time now)
 static hocket_status verdict(hk_call *call, int peer, hk_time now)
 {
     hk_comm *comm = call->comm;
-    if (comm->fault.status != HOCKET_OK)
+    if (comm->fault.status != HOCKET_OK && !call->despite_fault)
         return hk_fail_with(&comm->fault);
     if (peer >= 0 && comm->left[peer])
         return hk_fail_rank(HOCKET_ERR_PEER_LOST, peer, "rank %d has left the group", peer);

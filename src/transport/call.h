@@ -32,10 +32,11 @@ typedef struct hk_call {
     hk_time deadline;
     hk_what what;
     hk_op *posted;
-    void *scratch; /* the pieces, a list freed by hk_call_end */
-    hk_time began; /* waiting, 0: has not waited */
-    bool asked;    /* the others what they are in */
-    hk_time grace; /* until when their answers are awaited after the deadline, 0: not yet */
+    void *scratch;      /* the pieces, a list freed by hk_call_end */
+    hk_time began;      /* waiting, 0: has not waited */
+    bool asked;         /* the others what they are in */
+    bool despite_fault; /* the wait is about who is left */
+    hk_time grace;      /* until when their answers are awaited after the deadline, 0: not yet */
 } hk_call;
 
 /* what->number > 0: a collective, whose tag is its fingerprint; else messages with this tag. Fails

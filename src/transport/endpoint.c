@@ -203,6 +203,7 @@ static void free_comm(hk_comm *comm)
     free(comm->left);
     free(comm->answers);
     free(comm->history);
+    hk_shrink_free(comm->shrink);
     free(comm);
 }
 

@@ -40,10 +40,11 @@ typedef struct hk_comm {
     /* Under the endpoint's lock. */
     hk_error fault; /* why the group is broken (status HOCKET_OK: it is not); ranks of the group */
     bool *left;     /* members that have left the group */
-    uint64_t *answers;    /* the collective each member last said it is in, + 1 */
-    uint64_t begun;       /* the last collective this rank has begun */
-    hk_what *history;     /* the last HK_HISTORY collectives begun: number n at n % HK_HISTORY */
-    struct hk_comm *next; /* the endpoint's list */
+    uint64_t *answers; /* the collective each member last said it is in, + 1 */
+    uint64_t begun;    /* the last collective this rank has begun */
+    hk_what *history;  /* the last HK_HISTORY collectives begun: number n at n % HK_HISTORY */
+    struct hk_shrink *shrink; /* what members say of who is left, shrink.c */
+    struct hk_comm *next;     /* the endpoint's list */
 } hk_comm;
 
 /* Wraps an opened transport. Owned by the comms on it: the last hk_comm_close closes the transport.
@@ -77,6 +78,11 @@ uint64_t hk_context_child(uint64_t parent, uint64_t number, uint64_t color);
 /* Breaks the group for good with this error (the first one stays) and tells the members. Returns
  * the group's fault as this thread's error. */
 hocket_status hk_comm_break(hk_comm *comm, const hk_error *error);
+
+/* Of a broken group: agrees with the survivors on who is out (out[i], size of the group). Every
+ * survivor calls it; who does not until the deadline is out. PEER_LOST on a rank that the others
+ * count out. */
+hocket_status hk_comm_shrink(hk_comm *comm, hk_time deadline, bool *out);
 
 /* HOCKET_OK, or the group's fault as this thread's error. Looks at the news first. */
 hocket_status hk_comm_check(hk_comm *comm);

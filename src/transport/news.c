@@ -5,6 +5,7 @@
  *   LEFT     this rank left one group             -> who waits for it there need not wait
  *   BROKEN   a group is broken, why, whose fault  -> it breaks here too
  *   ROLL     "I am in #17: all_reduce ..."        -> compare with what I was in at #17; answer
+ *   SHRINK   "these are out; decided or not"      -> shrink.c
  *   HERE     "the last I have begun is #16"       -> kept for the sentence when a deadline passes
  *
  * Whoever notices a failure tells before it returns from the call, and a connection keeps its
@@ -20,7 +21,7 @@
 
 #define EARLY_MAX 64
 
-enum { NEWS_DEAD = 1, NEWS_BYE, NEWS_LEFT, NEWS_BROKEN, NEWS_ROLL, NEWS_HERE };
+enum { NEWS_DEAD = 1, NEWS_BYE, NEWS_LEFT, NEWS_BROKEN, NEWS_ROLL, NEWS_HERE, NEWS_SHRINK };
 
 /* On the wire as it is in memory: all ranks have the same byte order (the handshake sees to it). */
 typedef struct news {
@@ -200,6 +201,14 @@ static void heard_roll(hk_comm *comm, int from, const news *head, const char *te
     tell(comm->endpoint, comm->ranks[from], bytes, pack(bytes, answer, NULL, ""));
 }
 
+static void heard_shrink(hk_comm *comm, int from, const news *head, const int32_t *ranks)
+{
+    int out[HK_ERROR_RANKS_MAX];
+    for (uint32_t i = 0; i < head->rank_count; i++)
+        out[i] = hk_comm_rank_of(comm, ranks[i]);
+    hk_shrink_heard(comm, from, out, (int)head->rank_count, head->number != 0);
+}
+
 static void heard_in_group(hk_comm *comm, int from, const news *head, const int32_t *ranks,
                            const char *text)
 {
@@ -210,6 +219,7 @@ static void heard_in_group(hk_comm *comm, int from, const news *head, const int3
     case NEWS_LEFT: comm->left[rank] = true; break;
     case NEWS_BROKEN: heard_broken(comm, head, ranks, text); break;
     case NEWS_ROLL: heard_roll(comm, rank, head, text); break;
+    case NEWS_SHRINK: heard_shrink(comm, rank, head, ranks); break;
     case NEWS_HERE: comm->answers[rank] = head->number + 1; break;
     default: break;
     }
@@ -344,6 +354,20 @@ void hk_news_roll_call(hk_comm *comm, const hk_what *what)
                  .number = what->number,
                  .fingerprint = hk_what_fingerprint(what)};
     tell_members(comm, head, NULL, text);
+}
+
+void hk_news_shrink(hk_comm *comm, const int *out, int count, bool decided)
+{
+    int world_ranks[HK_ERROR_RANKS_MAX];
+    if (count > HK_ERROR_RANKS_MAX)
+        count = HK_ERROR_RANKS_MAX;
+    for (int i = 0; i < count; i++)
+        world_ranks[i] = comm->ranks[out[i]];
+    news head = {.kind = NEWS_SHRINK,
+                 .context = comm->context,
+                 .number = decided,
+                 .rank_count = (uint32_t)count};
+    tell_members(comm, head, world_ranks, "");
 }
 
 void hk_news_farewell(hk_endpoint *endpoint)

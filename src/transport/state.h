@@ -23,7 +23,8 @@ typedef struct hk_neighbor {
 } hk_neighbor;
 
 typedef struct hk_letter hk_letter; /* news on its way out */
-typedef struct hk_early hk_early;   /* news for a group that is not open yet */
+typedef struct hk_shrink hk_shrink;
+typedef struct hk_early hk_early; /* news for a group that is not open yet */
 
 struct hk_endpoint {
     const hocket_transport *transport;
@@ -83,6 +84,13 @@ void hk_news_roll_call(hk_comm *comm, const hk_what *what);
 /* Breaks the group; the first error stays. tell: the members too. */
 void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell);
 int hk_comm_rank_of(const hk_comm *comm, int world_rank); /* -1: no member */
+
+/* This rank's set, to all members that are not in it. */
+void hk_news_shrink(hk_comm *comm, const int *out, int count, bool decided);
+
+/* shrink.c */
+void hk_shrink_heard(hk_comm *comm, int from, const int *out, int count, bool decided);
+void hk_shrink_free(hk_shrink *shrink);
 
 /* self.c */
 void hk_self_init(hk_endpoint *endpoint);

@@ -14,7 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BUFFER_BYTES 0 /* the kernel sizes buffers as it goes, beyond what a program may ask for   \
+#define BUFFER_BYTES                                                                               \
+    0                  /* the kernel sizes buffers as it goes, beyond what a program may ask for   \
                         */
 #define DIRECT_PEERS 4 /* up to here each link is tried without asking poll first */
 #define FLUSH_NS (200 * HK_MILLISECOND) /* at the end, for what was promised */
