@@ -419,8 +419,9 @@ typedef struct hocket_op_call {
     void *context;           /* as registered */
 
     /* Kernels. cpu: pointers to contiguous elements; output is memory to fill, of
-     * hocket_type_bytes(&output_type), 64-byte aligned, and overlaps no input. mlx: handles of lazy
-     * arrays; the kernel composes and sets output to a new handle, which it gives away. */
+     * hocket_type_bytes(&output_type), aligned to an element at least, and overlaps no input (but
+     * see HOCKET_OP_IN_PLACE). mlx: handles of lazy arrays; the kernel composes and sets output to
+     * a new handle, which it gives away. */
     void *const *inputs;
     void *output;
     /* Ordered operations on a device that composes: the handle of the ordered operation before this
@@ -447,8 +448,11 @@ typedef struct hocket_attr_def {
 } hocket_attr_def;
 
 enum {
-    HOCKET_OP_ORDERED = 1 /* has an effect outside the graph: runs in every run, in the order of the
-                             graph */
+    HOCKET_OP_ORDERED = 1, /* has an effect outside the graph: runs in every run, in the order of
+                              the graph */
+    HOCKET_OP_IN_PLACE = 2 /* its cpu kernel works as well with output == inputs[0], which it may be
+                              given when both have as many bytes and nobody needs input 0 any more;
+                              so a cache that is an input and an output need not be copied */
 };
 enum { HOCKET_MAX_INPUTS = 256 };
 

@@ -310,7 +310,7 @@ hocket_status hk_cpu_reduce_scatter(hocket_op_call *call)
 static void copy_input(const hocket_op_call *call)
 {
     size_t bytes = hocket_type_bytes(&call->output_type);
-    if (bytes > 0)
+    if (bytes > 0 && call->output != call->inputs[0])
         memcpy(call->output, call->inputs[0], bytes);
 }
 
@@ -404,15 +404,20 @@ static const hocket_attr_def send_attributes[] = {GROUP, PEER, TAG};
 static const hocket_attr_def recv_attributes[] = {
     GROUP, PEER, TAG, {"dtype", HOCKET_ATTR_INT, true}, {"dims", HOCKET_ATTR_INTS, true}};
 
-#define OP(verb, inputs)                                                                       \
+#define OP(verb, inputs, more_flags)                                                           \
     {.size = sizeof(hocket_op_def), .name = "collective." #verb, .min_inputs = inputs,         \
-     .max_inputs = inputs, .flags = HOCKET_OP_ORDERED, .infer = infer_##verb,                  \
-     .attributes = verb##_attributes,                                                          \
+     .max_inputs = inputs, .flags = HOCKET_OP_ORDERED | (more_flags),                           \
+     .infer = infer_##verb, .attributes = verb##_attributes,                                   \
      .attribute_count = sizeof verb##_attributes / sizeof verb##_attributes[0]}
 
 static const hocket_op_def defs[] = {
-    OP(all_reduce, 1), OP(all_gather, 1), OP(reduce_scatter, 1), OP(broadcast, 1),
-    OP(permute, 1),    OP(send, 1),       OP(recv, 0),
+    OP(all_reduce, 1, HOCKET_OP_IN_PLACE),
+    OP(all_gather, 1, 0),
+    OP(reduce_scatter, 1, 0),
+    OP(broadcast, 1, HOCKET_OP_IN_PLACE),
+    OP(permute, 1, 0),
+    OP(send, 1, HOCKET_OP_IN_PLACE),
+    OP(recv, 0, 0),
 };
 
 const hk_op_table hk_ops_collective = {defs, sizeof defs / sizeof defs[0]};

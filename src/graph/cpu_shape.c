@@ -50,7 +50,7 @@ static hocket_status gather(const hocket_op_call *call, int64_t first, const int
 hocket_status hk_cpu_reshape(hocket_op_call *call)
 {
     size_t bytes = hocket_type_bytes(&call->output_type);
-    if (bytes > 0)
+    if (bytes > 0 && call->output != call->inputs[0])
         memcpy(call->output, call->inputs[0], bytes);
     return HOCKET_OK;
 }

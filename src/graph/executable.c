@@ -16,6 +16,7 @@ static bool allocate(hocket_executable *executable, const hocket_graph *graph)
     e->nodes = calloc(count, sizeof *e->nodes);
     e->kernels = calloc(count, sizeof *e->kernels);
     e->live = calloc(count, sizeof *e->live);
+    e->is_output = calloc(count, sizeof *e->is_output);
     e->kept = calloc(count, sizeof *e->kept);
     e->last_use = calloc(count, sizeof *e->last_use);
     e->outputs = calloc((size_t)graph->output_count, sizeof *e->outputs);
@@ -26,8 +27,9 @@ static bool allocate(hocket_executable *executable, const hocket_graph *graph)
     e->offsets = calloc(count, sizeof *e->offsets);
     e->feeds = calloc(count, sizeof *e->feeds);
     e->results = calloc(count, sizeof *e->results);
-    return e->nodes && e->kernels && e->live && e->kept && e->last_use && e->outputs && e->given &&
-           e->values && e->handles && e->wanted && e->offsets && e->feeds && e->results;
+    return e->nodes && e->kernels && e->live && e->is_output && e->kept && e->last_use &&
+           e->outputs && e->given && e->values && e->handles && e->wanted && e->offsets &&
+           e->feeds && e->results;
 }
 
 static hocket_status find_kernels(hocket_executable *executable)
@@ -47,7 +49,7 @@ static void find_live(hocket_executable *executable)
 {
     for (int i = 0; i < executable->output_count; i++) {
         int node = executable->outputs[i].node;
-        executable->live[node] = true;
+        executable->live[node] = executable->is_output[node] = true;
         executable->kept[node] = executable->nodes[node]->kind == HK_NODE_OP;
     }
     for (int i = executable->node_count - 1; i >= 0; i--) {
@@ -138,8 +140,9 @@ void hocket_executable_free(hocket_executable *executable)
         hocket_tensor_free(e->given[i]);
         hocket_tensor_free(e->values[i]);
     }
-    void *owned[] = {e->nodes, e->kernels, e->live, e->kept, e->last_use, e->outputs, e->given,
-                     e->values, e->handles, e->wanted, e->offsets, e->feeds, e->results, e->arena};
+    void *owned[] = {e->nodes, e->kernels, e->live, e->is_output, e->kept, e->last_use, e->outputs,
+                     e->given, e->values, e->handles, e->wanted, e->offsets, e->feeds, e->results,
+                     e->arena};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
         free(owned[i]);
     hk_graph_release(e->graph);

@@ -25,6 +25,7 @@ struct hocket_executable {
     hk_node **nodes;
     hk_kernel *kernels; /* by node; of operations only */
     bool *live;         /* by node: it has to be run. Eager runs all */
+    bool *is_output;    /* by node */
     bool *kept;         /* by node: an operation whose value outlives the run: outputs and, on a
                            device that composes, ordered operations */
     int *last_use;      /* by node: the last live node that reads it, itself if none does */
@@ -58,6 +59,10 @@ static inline bool hk_node_is_fed(const hk_node *node)
 {
     return node->kind == HK_NODE_INPUT || node->kind == HK_NODE_PARAM;
 }
+
+/* plan.c. Whether a node's kernel may write its result over its first input, which nobody needs any
+ * more, as far as the graph can tell. */
+bool hk_may_overwrite(const hocket_executable *executable, int node);
 
 /* plan.c: gives each live operation that is no output a place in one arena, such that nodes that
  * are needed at the same time do not overlap. */

@@ -87,11 +87,11 @@ static const hocket_attr_def gelu_attributes[] = {{"approximate", HOCKET_ATTR_ST
 
 #define OP(op_name, inputs, infer_fn, op_rule)                                                     \
     {.size = sizeof(hocket_op_def), .name = op_name, .min_inputs = inputs, .max_inputs = inputs,   \
-     .infer = infer_fn, .context = (void *)&(op_rule)}
+     .flags = HOCKET_OP_IN_PLACE, .infer = infer_fn, .context = (void *)&(op_rule)}
 #define OP_WITH(op_name, inputs, infer_fn, op_rule, list)                                          \
     {.size = sizeof(hocket_op_def), .name = op_name, .min_inputs = inputs, .max_inputs = inputs,   \
-     .infer = infer_fn, .context = (void *)&(op_rule), .attributes = list,                         \
-     .attribute_count = sizeof(list) / sizeof((list)[0])}
+     .flags = HOCKET_OP_IN_PLACE, .infer = infer_fn, .context = (void *)&(op_rule),                \
+     .attributes = list, .attribute_count = sizeof(list) / sizeof((list)[0])}
 
 static const hocket_op_def defs[] = {
     OP("add", 2, infer_binary, numbers),

@@ -162,20 +162,20 @@ static const hocket_attr_def norm_attributes[] = {{"epsilon", HOCKET_ATTR_FLOAT,
 static const hocket_attr_def reduce_attributes[] = {{"axes", HOCKET_ATTR_INTS, false},
                                                     {"keep", HOCKET_ATTR_INT, false}};
 
-#define OP(op_name, min, max, infer_fn, op_rule, list)                                             \
+#define OP(op_name, min, max, op_flags, infer_fn, op_rule, list)                                   \
     {.size = sizeof(hocket_op_def), .name = op_name, .min_inputs = min, .max_inputs = max,         \
-     .infer = infer_fn, .context = (void *)(op_rule), .attributes = list,                          \
+     .flags = op_flags, .infer = infer_fn, .context = (void *)(op_rule), .attributes = list,       \
      .attribute_count = sizeof(list) / sizeof((list)[0])}
 
 static const hocket_op_def defs[] = {
-    OP("matmul", 2, 2, infer_matmul, NULL, matmul_attributes),
-    OP("softmax", 1, 1, infer_softmax, NULL, softmax_attributes),
-    OP("rms_norm", 1, 2, infer_norm, NULL, norm_attributes),
-    OP("layer_norm", 1, 3, infer_norm, NULL, norm_attributes),
-    OP("sum", 1, 1, infer_reduction, &sums, reduce_attributes),
-    OP("mean", 1, 1, infer_reduction, &means, reduce_attributes),
-    OP("max", 1, 1, infer_reduction, &extremes, reduce_attributes),
-    OP("min", 1, 1, infer_reduction, &extremes, reduce_attributes),
+    OP("matmul", 2, 2, 0, infer_matmul, NULL, matmul_attributes),
+    OP("softmax", 1, 1, HOCKET_OP_IN_PLACE, infer_softmax, NULL, softmax_attributes),
+    OP("rms_norm", 1, 2, HOCKET_OP_IN_PLACE, infer_norm, NULL, norm_attributes),
+    OP("layer_norm", 1, 3, HOCKET_OP_IN_PLACE, infer_norm, NULL, norm_attributes),
+    OP("sum", 1, 1, 0, infer_reduction, &sums, reduce_attributes),
+    OP("mean", 1, 1, 0, infer_reduction, &means, reduce_attributes),
+    OP("max", 1, 1, 0, infer_reduction, &extremes, reduce_attributes),
+    OP("min", 1, 1, 0, infer_reduction, &extremes, reduce_attributes),
 };
 
 const hk_op_table hk_ops_reduce = {defs, sizeof defs / sizeof defs[0]};

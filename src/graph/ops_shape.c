@@ -167,17 +167,18 @@ static const hocket_attr_def slice_attributes[] = {{"start", HOCKET_ATTR_INTS, t
                                                    {"stop", HOCKET_ATTR_INTS, true},
                                                    {"step", HOCKET_ATTR_INTS, false}};
 
-#define OP(op_name, min, max, infer_fn, list)                                                      \
+#define OP(op_name, min, max, op_flags, infer_fn, list)                                            \
     {.size = sizeof(hocket_op_def), .name = op_name, .min_inputs = min, .max_inputs = max,         \
-     .infer = infer_fn, .attributes = list, .attribute_count = sizeof(list) / sizeof((list)[0])}
+     .flags = op_flags, .infer = infer_fn, .attributes = list,                                     \
+     .attribute_count = sizeof(list) / sizeof((list)[0])}
 
 static const hocket_op_def defs[] = {
-    OP("reshape", 1, 1, infer_reshape, dims_attributes),
-    OP("transpose", 1, 1, infer_transpose, axes_attributes),
-    OP("broadcast_to", 1, 1, infer_broadcast_to, dims_attributes),
-    OP("slice", 1, 1, infer_slice, slice_attributes),
-    OP("concatenate", 1, HOCKET_MAX_INPUTS, infer_concatenate, axis_attributes),
-    OP("take", 2, 2, infer_take, axis_attributes),
+    OP("reshape", 1, 1, HOCKET_OP_IN_PLACE, infer_reshape, dims_attributes),
+    OP("transpose", 1, 1, 0, infer_transpose, axes_attributes),
+    OP("broadcast_to", 1, 1, 0, infer_broadcast_to, dims_attributes),
+    OP("slice", 1, 1, 0, infer_slice, slice_attributes),
+    OP("concatenate", 1, HOCKET_MAX_INPUTS, 0, infer_concatenate, axis_attributes),
+    OP("take", 2, 2, 0, infer_take, axis_attributes),
 };
 
 const hk_op_table hk_ops_shape = {defs, sizeof defs / sizeof defs[0]};

@@ -96,14 +96,6 @@ hocket_status hk_compose_start(hocket_executable *executable)
                                      executable->kept_count, &executable->program);
 }
 
-static bool is_output(const hocket_executable *executable, int node)
-{
-    for (int i = 0; i < executable->output_count; i++)
-        if (executable->outputs[i].node == node)
-            return true;
-    return false;
-}
-
 hocket_status hk_compose_run(hocket_executable *executable)
 {
     hocket_executable *e = executable;
@@ -118,7 +110,7 @@ hocket_status hk_compose_run(hocket_executable *executable)
     for (int i = 0, kept = 0; i < e->node_count; i++) {
         /* From here on the arrays hold what they depend on. An input that the run alone still held
          * can then be written in place by the device. */
-        if (e->nodes[i]->kind == HK_NODE_INPUT && !is_output(e, i)) {
+        if (e->nodes[i]->kind == HK_NODE_INPUT && !e->is_output[i]) {
             hocket_tensor_free(e->values[i]);
             e->values[i] = NULL;
         }

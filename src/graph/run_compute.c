@@ -19,6 +19,21 @@ void hk_compute_drop(hocket_executable *executable)
     }
 }
 
+/* Makes the tensor of the first input the node's own if it may be written over: no caller holds it
+ * too, and its memory is ours. */
+static void take_first_input(hocket_executable *executable, int node)
+{
+    hocket_tensor **values = executable->values;
+    if (!hk_may_overwrite(executable, node))
+        return;
+    int input = executable->nodes[node]->inputs[0];
+    if (values[input] == NULL || values[input]->wrapped || !hk_tensor_is_sole(values[input]))
+        return;
+    hocket_tensor_free(values[node]);
+    values[node] = values[input];
+    values[input] = NULL;
+}
+
 /* Memory for a node's value. */
 static hocket_status provide(hocket_executable *executable, int node, void **memory)
 {
@@ -27,6 +42,7 @@ static hocket_status provide(hocket_executable *executable, int node, void **mem
         return HOCKET_OK;
     }
     hocket_status status = HOCKET_OK;
+    take_first_input(executable, node);
     if (executable->values[node] == NULL)
         status = hk_tensor_upload(executable->device, &executable->nodes[node]->type, NULL,
                                   &executable->values[node]);
@@ -58,11 +74,8 @@ static hocket_status compute(hocket_executable *executable, int number)
 /* Gives a value back that neither a later node nor the caller needs. */
 static void let_go(hocket_executable *executable, int number)
 {
-    const hk_node *node = executable->nodes[number];
-    bool output = executable->kept[number];
-    for (int i = 0; node->kind != HK_NODE_OP && i < executable->output_count; i++)
-        output = output || executable->outputs[i].node == number;
-    if (output || (node->kind != HK_NODE_OP && node->kind != HK_NODE_INPUT))
+    hk_node_kind kind = executable->nodes[number]->kind;
+    if (executable->is_output[number] || (kind != HK_NODE_OP && kind != HK_NODE_INPUT))
         return;
     hocket_tensor_free(executable->values[number]);
     executable->values[number] = NULL;
