@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,10 +21,12 @@ static void a_good_hostfile_is_read(void **state)
 {
     (void)state;
     hk_hostfile hostfile;
-    char path[] = "/tmp/hocket-hostfile-XXXXXX";
+    char path[64];
     static const char json[] =
         " [[\"10.0.0.1:5000\", \"10.0.1.1:5001\"],\n [\"[fe80::1]:5000\"]]\n";
-    int fd = mkstemp(path);
+    snprintf(path, sizeof path, "/tmp/hocket-hostfile-%d", (int)getpid());
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    assert_true(fd >= 0);
     assert_int_equal(write(fd, json, sizeof json - 1), sizeof json - 1);
     close(fd);
     assert_int_equal(hk_hostfile_read(path, &hostfile), HOCKET_OK);

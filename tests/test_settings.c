@@ -14,6 +14,7 @@
 #include "core/settings.h"
 
 #define SECRET "sixteen letters!"
+#define PATH_SIZE 64
 
 /* Whatever hk_settings_read looks at. */
 static const char *const variables[] = {
@@ -63,10 +64,11 @@ static void expect_world(int rank, int world_size, const char *coordinator)
 }
 
 /* A file with this text; path gets its name. */
-static void make_file(char path[32], const char *text)
+static void make_file(char path[PATH_SIZE], const char *text)
 {
-    strcpy(path, "/tmp/hocket-settings-XXXXXX");
-    int fd = mkstemp(path);
+    static int number;
+    snprintf(path, PATH_SIZE, "/tmp/hocket-settings-%d-%d", (int)getpid(), number++);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
     close(fd);
@@ -195,7 +197,7 @@ static void torchrun_says_where(void **state)
 static void hostfiles_say_how_many_and_where(void **state)
 {
     (void)state;
-    char path[32], other[32];
+    char path[PATH_SIZE], other[PATH_SIZE];
     make_file(path, "[[\"10.0.0.1:5000\"],[\"10.0.0.2:5000\"]]");
     make_file(other, "[[\"10.0.0.3:5000\"],[\"a:1\"],[\"a:1\"]]");
     set("MLX_RANK", "1");
@@ -319,7 +321,7 @@ static void expect_secret(const char *text)
 static void a_secret_comes_from_a_file_or_a_variable(void **state)
 {
     (void)state;
-    char path[32], name[32];
+    char path[PATH_SIZE], name[PATH_SIZE];
     set("HOCKET_SECRET", "the variable's secret");
     expect_secret("the variable's secret");
     make_file(path, SECRET "\n");
@@ -349,7 +351,7 @@ static void a_secret_comes_from_a_file_or_a_variable(void **state)
 
 static void bad_secrets_are_refused(void **state)
 {
-    char path[32];
+    char path[PATH_SIZE];
     static char large[HK_SECRET_MAX + 2];
     set("HOCKET_SECRET", "fifteen letters");
     expect_invalid(NULL, "HOCKET_SECRET is too short: 15 characters, at least 16");

@@ -463,6 +463,9 @@ static void a_dialer_names_what_is_wrong(void **state)
     assert_int_equal(wrong_secret.error.ranks[0], 1);
     assert_int_equal(astray.status, HOCKET_ERR_PROTOCOL);
     assert_non_null(strstr(astray.error.text, "of another job"));
+    /* Neither gives up before its deadline: the right one may still come. */
+    assert_non_null(strstr(wrong_secret.error.text, "waited 0."));
+    assert_non_null(strstr(astray.error.text, "waited 0."));
     hk_reception_close(reception);
 }
 

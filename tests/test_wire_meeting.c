@@ -164,6 +164,7 @@ static void missing_ranks_are_named_on_all(void **state)
     wire_rank ranks[4];
     wire_free_port("127.0.0.1", where);
     wire_make_ranks(ranks, 4, where, WIRE_SECRET, 0.5, NULL);
+    ranks[1].deadline -= 200 * HK_MILLISECOND; /* rank 0's word is waited for */
     wire_run(ranks, 2, meet_only);
     for (int i = 0; i < 2; i++) {
         expect(&ranks[i], HOCKET_ERR_TIMEOUT, 2, "for ranks 2 and 3 of 4 to arrive");
@@ -259,6 +260,28 @@ static void another_world_size_is_an_error_on_all(void **state)
     expect(&ranks[0], HOCKET_ERR_MISMATCH, 2, "says that there are 5 ranks");
     expect(&ranks[1], HOCKET_ERR_MISMATCH, 2, "says that there are 5 ranks");
     expect(&ranks[2], HOCKET_ERR_MISMATCH, 0, "says that there are 3 ranks");
+}
+
+static hocket_status meet_late(wire_rank *rank)
+{
+    if (rank->settings.rank == 1)
+        usleep(200 * 1000);
+    return meet_only(rank);
+}
+
+static void a_late_rank_is_told_of_the_failure_too(void **state)
+{
+    (void)state;
+    char where[HK_COORDINATOR_MAX];
+    wire_rank ranks[3];
+    wire_free_port("127.0.0.1", where);
+    wire_make_ranks(ranks, 3, where, WIRE_SECRET, 4, NULL);
+    ranks[2].settings.world_size = 5;
+    wire_run(ranks, 3, meet_late);
+    for (int i = 0; i < 2; i++) {
+        expect(&ranks[i], HOCKET_ERR_MISMATCH, 2, "says that there are 5 ranks");
+        assert_true(ranks[i].seconds < 2);
+    }
 }
 
 static void another_secret_is_not_let_in(void **state)
@@ -473,6 +496,7 @@ int main(void)
         cmocka_unit_test(a_rank_that_dies_before_all_have_arrived_is_named),
         cmocka_unit_test(two_with_the_same_rank_are_an_error_on_all),
         cmocka_unit_test(another_world_size_is_an_error_on_all),
+        cmocka_unit_test(a_late_rank_is_told_of_the_failure_too),
         cmocka_unit_test(another_secret_is_not_let_in),
         cmocka_unit_test(disagreeing_ranks_are_told),
         cmocka_unit_test(a_taken_port_is_an_error_of_rank_0),

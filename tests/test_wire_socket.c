@@ -293,23 +293,22 @@ static void a_late_listener_is_found(void **state)
     hk_socket_close(two.listener);
 }
 
-/* With its own port asked for, a socket that connects to that port meets itself; a connection of
- * one must count as nobody. The system's choice of a port cannot be forced, so knock often at the
- * ports that it hands out next. */
+/* Whoever knocks at a free port of the range from which the system picks is given that very port in
+ * the end, and meets itself. Linux picks ports of one parity for bind() and of the other for
+ * connect(), and goes through all of them: 28 thousand by default. */
 static void nobody_meets_itself(void **state)
 {
     (void)state;
     char where[HK_COORDINATOR_MAX];
     wire_free_port("127.0.0.1", where);
     hk_address address = resolve(where);
-    int port = hk_address_port(&address), met = 0;
-    for (int i = 0; i < 4000; i++) {
+    hk_address_set_port(&address, hk_address_port(&address) ^ 1);
+    for (int i = 0; i < 40000; i++) {
         int fd;
-        hk_address_set_port(&address, port);
-        met += hk_socket_connect_once(&address, 0, hk_deadline_after(5), &fd) == HOCKET_OK;
+        hocket_status status = hk_socket_connect_once(&address, 0, hk_deadline_after(5), &fd);
         hk_socket_close(fd);
+        assert_int_equal(status, HOCKET_ERR_UNAVAILABLE);
     }
-    assert_int_equal(met, 0);
 }
 
 static void a_taken_port_is_waited_for(void **state)
