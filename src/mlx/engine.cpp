@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <csignal>
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
@@ -57,6 +58,13 @@ mx::distributed::Group init(Backend backend)
 
 void open_on_thread(Backend backend, std::shared_ptr<Opening> opening)
 {
+    /* MLX's ring writes to sockets whose peer may have gone. The threads that it starts here
+     * inherit this, so that they get an error where the process would get a signal. */
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
     std::exception_ptr failure;
     std::optional<mx::distributed::Group> group;
     try {

@@ -57,12 +57,27 @@ void run(Team &team, mx::array result, hocket_patience *patience)
     result.wait(); /* throws what went wrong */
 }
 
-/* Messages still under way would mix with the collective. */
-void wait_for_quiet(Team &team, hocket_patience *patience)
+/* Has the connections to itself, once the messages that are under way have arrived. */
+class Turn
 {
-    while (!team.transport->quiet())
-        check(hocket_patience_wait(patience));
-}
+public:
+    Turn(Team &team, hocket_patience *patience) : team_(team)
+    {
+        while (!team.transport->enter())
+            check(hocket_patience_wait(patience));
+    }
+    /* Where MLX is stuck, nothing else may use its connections ever again. */
+    ~Turn()
+    {
+        if (!team_.stuck)
+            team_.transport->leave();
+    }
+    Turn(const Turn &) = delete;
+    Turn &operator=(const Turn &) = delete;
+
+private:
+    Team &team_;
+};
 
 /* === Keys of floats =========================================================================== */
 
@@ -213,7 +228,7 @@ hocket_status all_reduce(void *handle, const void *send, void *recv, size_t coun
         if (!team.engine.reduces(mlx_dtype(moved)))
             throw Failure(HOCKET_ERR_UNSUPPORTED,
                           team.transport->name + " has no " + hocket_dtype_name(dtype));
-        wait_for_quiet(team, patience);
+        Turn turn(team, patience);
         const size_t item = hocket_dtype_size(dtype), step = kPieceBytes / item;
         for (size_t at = 0; at < count; at += step)
             reduce_piece(team, static_cast<const char *>(send) + at * item,
@@ -228,7 +243,7 @@ hocket_status all_gather(void *handle, const void *send, void *recv, size_t send
 {
     Team &team = *static_cast<Team *>(handle);
     return guard("all_gather", [&] {
-        wait_for_quiet(team, patience);
+        Turn turn(team, patience);
         const size_t bytes = send_count * hocket_dtype_size(dtype), n = team.size();
         const size_t step = std::max<size_t>(kPieceBytes / n, 1);
         for (size_t at = 0; at < bytes; at += step) {
@@ -255,7 +270,7 @@ hocket_status reduce_scatter(void *handle, const void *send, void *recv, size_t 
         if (!team.engine.reduces(mlx_dtype(dtype)))
             throw Failure(HOCKET_ERR_UNSUPPORTED,
                           team.transport->name + " has no " + hocket_dtype_name(dtype));
-        wait_for_quiet(team, patience);
+        Turn turn(team, patience);
         mx::Shape shape{mlx_dimension(team.engine.group.size()),
                         mlx_dimension(static_cast<int64_t>(recv_count))};
         mx::array x = array_from_host(send, shape, mlx_dtype(dtype));

@@ -68,11 +68,42 @@ Lane &MlxTransport::lane_for(Lane *&slot)
     return *slot;
 }
 
+/* === The connections, shared with collectives ================================================= */
+
+bool MlxTransport::enter()
+{
+    std::lock_guard lock(connections_);
+    if (busy_ > 0)
+        return false;
+    collectives_++;
+    return true;
+}
+
+void MlxTransport::leave()
+{
+    std::lock_guard lock(connections_);
+    collectives_--;
+}
+
+bool MlxTransport::may_start()
+{
+    std::lock_guard lock(connections_);
+    if (collectives_ > 0)
+        return false;
+    busy_++;
+    return true;
+}
+
+void MlxTransport::ended()
+{
+    std::lock_guard lock(connections_);
+    busy_--;
+}
+
 void MlxTransport::start(Lane &lane, const mx::array &array)
 {
     std::lock_guard lock(lane.dispatching);
     mx::async_eval(array);
-    busy_++;
 }
 
 /* === Sending ================================================================================== */
@@ -126,7 +157,7 @@ bool MlxTransport::advance_out(Peer &peer)
         if (peer.leaving) {
             if (!peer.leaving->is_available())
                 return moved;
-            busy_--;
+            ended();
             mx::array sent = std::move(*peer.leaving);
             peer.leaving.reset();
             sent.wait(); /* throws what went wrong */
@@ -141,6 +172,8 @@ bool MlxTransport::advance_out(Peer &peer)
             peer.parcels.pop_front();
             continue;
         }
+        if (!may_start())
+            return moved;
         Lane &lane = lane_for(peer.out);
         int to = static_cast<int>(&peer - peers_.data());
         peer.leaving =
@@ -222,11 +255,12 @@ bool MlxTransport::advance_in(int from, Peer &peer)
         if (peer.arriving) {
             if (!peer.arriving->is_available())
                 return moved;
-            busy_--;
+            ended();
             arrived(peer);
             moved = true;
         }
-        if (!peer.in_body && peer.wanted.empty() && !peer.asked)
+        const bool wanted = peer.in_body || !peer.wanted.empty() || peer.asked;
+        if (!wanted || !may_start())
             return moved;
         Lane &lane = lane_for(peer.in);
         size_t next = peer.in_body ? std::min(kPiece, peer.left) : sizeof(Header);
@@ -331,7 +365,7 @@ void MlxTransport::close(bool orderly)
         if (peer.in != nullptr && !peer.arriving)
             lane_give(*peer.in);
     }
-    if (shared_ != nullptr && quiet())
+    if (shared_ != nullptr && enter())
         lane_give(*shared_);
 }
 

@@ -6,7 +6,6 @@
 
 #include <hocket/transport.h>
 
-#include <atomic>
 #include <deque>
 #include <memory>
 
@@ -59,11 +58,10 @@ public:
     bool probe(int from, uint64_t context, uint32_t tag, size_t *length);
     void close(bool orderly);
 
-    /* Whether no message is on its way: collectives use the same connections. */
-    bool quiet() const
-    {
-        return busy_.load() == 0;
-    }
+    /* Collectives use the same connections as messages. enter is true when none is on its way; from
+     * then to leave, none is started. From any thread. */
+    bool enter();
+    void leave();
 
 private:
     bool advance_out(Peer &peer);
@@ -72,11 +70,15 @@ private:
     void deliver(Peer &peer);
     void fail(hocket_status status);
     Lane &lane_for(Lane *&slot);
+    bool may_start();
+    void ended();
     void start(Lane &lane, const mx::array &array);
 
     std::vector<Peer> peers_;
     Lane *shared_ = nullptr; /* where MLX's backend wants one thread */
-    std::atomic<int> busy_ = 0;
+    std::mutex connections_;
+    int busy_ = 0;        /* pieces that MLX is moving */
+    int collectives_ = 0; /* that run */
     hocket_status failed_ = HOCKET_OK;
     std::string failure_;
 };

@@ -426,7 +426,7 @@ hocket_status hocket_patience_wait(hocket_patience *patience)
     if (call->began == 0)
         call->began = now;
     hk_endpoint_lock(endpoint);
-    if (!endpoint->leading && !endpoint->delegate)
+    if (!endpoint->leading)
         hk_endpoint_turn(endpoint, 0);
     hocket_status status = verdict(call, -1, now);
     hk_endpoint_unlock(endpoint);
