@@ -93,9 +93,15 @@ static void free_group(hocket_group *group)
     free(group);
 }
 
-/* Native collectives may need a word with each other before the first call. */
+/* Native collectives may need a word with each other before the first call. A member may have been
+ * so fast to break the group that it is broken already: that is for the first call to say. */
 static hocket_status open_team(hocket_group *group)
 {
+    hk_error before = *hk_error_last();
+    if (hk_comm_check(group->comm) != HOCKET_OK) {
+        hk_fail_with(&before);
+        return HOCKET_OK;
+    }
     hk_what what = {
         .operation = HK_INIT, .number = HK_NUMBER_OPENING, .dtype = -1, .reduce = -1, .root = -1};
     hk_call call;
@@ -315,12 +321,14 @@ hocket_status hocket_split(hocket_group *group, int color, int key, hocket_group
     hocket_status status = hk_check_group(group, "hocket_split");
     if (status != HOCKET_OK)
         return status;
-    if (subgroup == NULL || color < HOCKET_NO_COLOR)
-        return hk_fail(HOCKET_ERR_INVALID, "hocket_split on rank %d of %d: %s", group->comm->rank,
-                       group->comm->size,
-                       subgroup == NULL ? "subgroup is NULL"
-                                        : "color is below 0 and not HOCKET_NO_COLOR");
+    if (subgroup == NULL)
+        return hk_fail(HOCKET_ERR_INVALID, "hocket_split on rank %d of %d: subgroup is NULL",
+                       group->comm->rank, group->comm->size);
     *subgroup = NULL;
+    if (color < HOCKET_NO_COLOR)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "hocket_split on rank %d of %d: color %d is below 0 and not HOCKET_NO_COLOR",
+                       group->comm->rank, group->comm->size, color);
     int ranks[group->comm->size], count;
     uint64_t number;
     status = split_members(group, color, key, ranks, &count, &number);
