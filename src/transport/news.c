@@ -121,14 +121,9 @@ static void free_sent(hk_endpoint *endpoint)
 
 /* === Faults ================================================================================== */
 
-void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell)
+static void tell_fault(hk_comm *comm)
 {
-    if (comm->fault.status != HOCKET_OK)
-        return;
-    comm->fault = *error;
-    comm->endpoint->faulty = true;
-    if (!tell)
-        return;
+    const hk_error *error = &comm->fault;
     int world_ranks[HK_ERROR_RANKS_MAX];
     int count = error->rank_count < HK_ERROR_RANKS_MAX ? error->rank_count : HK_ERROR_RANKS_MAX;
     for (int i = 0; i < count; i++)
@@ -138,6 +133,16 @@ void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell)
                  .context = comm->context,
                  .rank_count = (uint32_t)count};
     tell_members(comm, head, world_ranks, error->text);
+}
+
+void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell)
+{
+    if (comm->fault.status != HOCKET_OK)
+        return;
+    comm->fault = *error;
+    comm->endpoint->faulty = true;
+    if (tell)
+        tell_fault(comm);
 }
 
 static void mark_lost(hk_endpoint *endpoint, int peer)
@@ -156,7 +161,8 @@ static void mark_lost(hk_endpoint *endpoint, int peer)
         hk_error_add_rank(&error, rank);
         hk_news_fault(comm, &error, false);
     }
-    tell_everyone(endpoint, (news){.kind = NEWS_DEAD, .rank_count = 1}, &peer);
+    if (endpoint->comms != NULL) /* who has left everything himself is not told goodbye */
+        tell_everyone(endpoint, (news){.kind = NEWS_DEAD, .rank_count = 1}, &peer);
 }
 
 /* === In ====================================================================================== */
@@ -340,8 +346,12 @@ void hk_news_digest(hk_endpoint *endpoint)
     free_sent(endpoint);
 }
 
+/* Who leaves because of a fault says so, or else to those who have not heard of the fault yet it
+ * would be the one that is missing. */
 void hk_news_left(hk_comm *comm)
 {
+    if (comm->fault.status != HOCKET_OK)
+        tell_fault(comm);
     tell_members(comm, (news){.kind = NEWS_LEFT, .context = comm->context}, NULL, "");
 }
 
