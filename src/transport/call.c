@@ -332,7 +332,8 @@ static hocket_status judge(hk_call *call, const hk_op *op)
     int peer = hk_comm_rank_of(call->comm, op->base.peer);
     size_t wanted = op->base.length, got = op->base.received;
     hocket_status status = op->base.status;
-    if (status == HOCKET_OK && (op->base.kind == HOCKET_OP_SEND || op->base.take || got == wanted))
+    bool any_length = op->base.kind == HOCKET_OP_SEND || op->base.take || !is_collective(call);
+    if (status == HOCKET_OK && (any_length || got == wanted))
         return HOCKET_OK;
     if (status == HOCKET_OK || status == HOCKET_ERR_INVALID)
         return hk_fail_rank(
