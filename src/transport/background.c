@@ -16,12 +16,10 @@ static void *run(void *argument)
             hk_endpoint_follow(endpoint);
             continue;
         }
-        unsigned long seen = endpoint->completed;
         endpoint->leading = true;
         hk_endpoint_turn(endpoint, NAP_NS);
         endpoint->leading = false;
-        if (endpoint->followers > 0 || endpoint->completed != seen)
-            pthread_cond_broadcast(&endpoint->turn);
+        hk_endpoint_call_followers(endpoint);
         hk_endpoint_step_aside(endpoint);
     }
     hk_endpoint_unlock(endpoint);

@@ -269,15 +269,15 @@ hocket_status hk_await(hk_call *call, bool (*ready)(void *), void *argument, int
         }
         leading = endpoint->leading = true;
         status = round_of_waiting(call, peer, since);
-        if (endpoint->followers > 0 && endpoint->completed != seen)
-            pthread_cond_broadcast(&endpoint->turn);
+        if (endpoint->completed != seen)
+            hk_endpoint_call_followers(endpoint);
         seen = endpoint->completed;
     }
     if (ready(argument))
         status = HOCKET_OK;
     if (leading) {
         endpoint->leading = false;
-        pthread_cond_broadcast(&endpoint->turn);
+        hk_endpoint_call_followers(endpoint);
     }
     hk_endpoint_unlock(endpoint);
     return status;

@@ -43,7 +43,8 @@ void hk_endpoint_step_aside(hk_endpoint *endpoint)
     pthread_mutex_lock(&endpoint->lock);
 }
 
-/* The wall clock may jump, so the sleep is short. */
+/* The sleep is on a lock of its own: who wakes up wants the endpoint's lock like everybody else, so
+ * that the leader lets it pass. The wall clock may jump, so the sleep is short. */
 void hk_endpoint_follow(hk_endpoint *endpoint)
 {
     struct timespec until;
@@ -52,8 +53,25 @@ void hk_endpoint_follow(hk_endpoint *endpoint)
     until.tv_sec = (time_t)(at / HK_SECOND);
     until.tv_nsec = (long)(at % HK_SECOND);
     endpoint->followers++;
-    pthread_cond_timedwait(&endpoint->turn, &endpoint->lock, &until);
+    pthread_mutex_lock(&endpoint->turn_lock);
+    unsigned long seen = endpoint->turns;
+    int error = 0;
+    hk_endpoint_unlock(endpoint);
+    while (endpoint->turns == seen && error == 0)
+        error = pthread_cond_timedwait(&endpoint->turn, &endpoint->turn_lock, &until);
+    pthread_mutex_unlock(&endpoint->turn_lock);
+    hk_endpoint_lock(endpoint);
     endpoint->followers--;
+}
+
+void hk_endpoint_call_followers(hk_endpoint *endpoint)
+{
+    if (endpoint->followers == 0)
+        return;
+    pthread_mutex_lock(&endpoint->turn_lock);
+    endpoint->turns++;
+    pthread_cond_broadcast(&endpoint->turn);
+    pthread_mutex_unlock(&endpoint->turn_lock);
 }
 
 /* === Progress ================================================================================ */
@@ -139,6 +157,7 @@ hocket_status hk_endpoint_open(const hocket_transport *transport, void *self,
     ep->size = size;
     ep->delegate = transport->flags & HOCKET_TRANSPORT_DELEGATE;
     pthread_mutex_init(&ep->lock, NULL);
+    pthread_mutex_init(&ep->turn_lock, NULL);
     pthread_cond_init(&ep->turn, NULL);
     pthread_cond_init(&ep->idle, NULL);
     choose_patience(ep);
@@ -164,6 +183,7 @@ void hk_endpoint_close(hk_endpoint *endpoint)
         endpoint->transport->close(endpoint->self, !endpoint->faulty);
     hk_self_fini(endpoint);
     pthread_cond_destroy(&endpoint->turn);
+    pthread_mutex_destroy(&endpoint->turn_lock);
     pthread_cond_destroy(&endpoint->idle);
     pthread_mutex_destroy(&endpoint->lock);
     free(endpoint->peers);

@@ -33,10 +33,12 @@ struct hk_endpoint {
     bool delegate;
 
     pthread_mutex_t lock;
+    atomic_int wanting; /* threads that want the lock; without the lock */
+    bool leading;       /* a thread is in its waiting loop and makes progress for all */
+    int followers;      /* threads that sleep on turn */
+    pthread_mutex_t turn_lock;
     pthread_cond_t turn; /* something was completed, or the lead is free */
-    atomic_int wanting;  /* threads that want the lock; without the lock */
-    bool leading;        /* a thread is in its waiting loop and makes progress for all */
-    int followers;       /* threads that sleep on turn */
+    unsigned long turns; /* how often that was said; under turn_lock */
     unsigned long completed;
     hk_time spin, yield; /* how long a wait spins, then yields, before it sleeps */
 
@@ -68,6 +70,8 @@ void hk_endpoint_turn(hk_endpoint *endpoint, hk_time wait);
 
 /* Sleeps until the leader has completed something or stops. */
 void hk_endpoint_follow(hk_endpoint *endpoint);
+/* Wakes those who sleep there: something was completed, or the lead is free. */
+void hk_endpoint_call_followers(hk_endpoint *endpoint);
 
 /* background.c */
 void hk_background_stop(hk_endpoint *endpoint);
