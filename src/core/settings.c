@@ -354,6 +354,15 @@ static hocket_status read_world(const hocket_config *config, hk_settings *settin
     return status == HOCKET_OK ? check_world(settings, &from) : status;
 }
 
+static hocket_status read_switch(const char *name, bool *on)
+{
+    const char *text = variable(name);
+    if (text != NULL && strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
+        return hk_fail(HOCKET_ERR_INVALID, "%s is \"%.64s\": it must be 0 or 1", name, text);
+    *on = text != NULL && text[0] == '1';
+    return HOCKET_OK;
+}
+
 static hocket_status read_rest(const hocket_config *config, hk_settings *settings)
 {
     const char *backend = config->backend;
@@ -362,11 +371,11 @@ static hocket_status read_rest(const hocket_config *config, hk_settings *setting
         from = "HOCKET_BACKEND";
         backend = variable(from);
     }
-    const char *insecure = variable("HOCKET_INSECURE");
-    if (insecure != NULL && strcmp(insecure, "0") != 0 && strcmp(insecure, "1") != 0)
-        return hk_fail(HOCKET_ERR_INVALID, "HOCKET_INSECURE is \"%.64s\": it must be 0 or 1",
-                       insecure);
-    settings->insecure = insecure != NULL && insecure[0] == '1';
+    hocket_status status = read_switch("HOCKET_INSECURE", &settings->insecure);
+    if (status == HOCKET_OK)
+        status = read_switch("HOCKET_ENCRYPT", &settings->encrypt);
+    if (status != HOCKET_OK)
+        return status;
     settings->strict = config->strict;
     return copy_text(from, backend == NULL ? "any" : backend, settings->backend,
                      sizeof settings->backend);

@@ -24,6 +24,7 @@ typedef struct hk_settings {
     unsigned char secret[HK_SECRET_MAX];
     size_t secret_length;       /* 0: there is none */
     bool insecure;              /* HOCKET_INSECURE=1: without a secret, beyond loopback too */
+    bool encrypt;         /* HOCKET_ENCRYPT=1: seal what travels; needs a secret */
     char hostfile[HK_PATH_MAX]; /* HOCKET_HOSTFILE, else MLX_HOSTFILE; "" for none */
     const char *launcher; /* whose variables gave the rank, "Open MPI"; NULL: config or HOCKET_* */
 } hk_settings;

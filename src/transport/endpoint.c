@@ -91,7 +91,7 @@ static void transport_failed(hk_endpoint *endpoint)
         return;
     endpoint->broken = *hk_error_last();
     for (hk_comm *comm = endpoint->comms; comm != NULL; comm = comm->next)
-        hk_news_fault(comm, &endpoint->broken, false);
+        hk_news_transport_failed(comm);
 }
 
 void hk_endpoint_turn(hk_endpoint *endpoint, hk_time wait)

@@ -2,11 +2,9 @@
 
 #include "core/log.h"
 #include "core/status.h"
-#include "wire/socket.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 
 #define CREDIT_BYTES (UINT64_C(32) << 20) /* read, before it is reported */
 #define READ_BUDGET (UINT64_C(4) << 20)   /* from one peer, before the others get a look */
@@ -25,14 +23,14 @@ struct hk_parcel {
 
 /* === Life ==================================================================================== */
 
-hocket_status hk_link_open(hk_link *link, int fd, int peer, hk_mailbox *box, bool *gone)
+hocket_status hk_link_open(hk_link *link, hk_pipe pipe, int peer, hk_mailbox *box, bool *gone)
 {
-    *link = (hk_link){.fd = fd, .peer = peer, .box = box, .gone = gone};
+    *link = (hk_link){.pipe = pipe, .peer = peer, .box = box, .gone = gone};
     link->last = &link->first;
     link->buffer = malloc(HK_LINK_BUFFER);
     if (link->buffer != NULL)
         return HOCKET_OK;
-    link->fd = -1;
+    link->pipe = (hk_pipe){.fd = -1};
     return hk_fail_memory(HK_LINK_BUFFER, "a connection's buffer");
 }
 
@@ -48,8 +46,7 @@ static void free_parcels(hk_parcel **first)
 
 void hk_link_close(hk_link *link)
 {
-    hk_socket_close(link->fd);
-    link->fd = -1;
+    hk_pipe_close(&link->pipe);
     free_parcels(&link->first);
     free_parcels(&link->offers);
     free_parcels(&link->spare);
@@ -73,8 +70,7 @@ static void gone(hk_link *link, const char *why)
 {
     *link->gone = true;
     hk_log(HK_LOG_DEBUG, -1, "the connection to rank %d ended: %s", link->peer, why);
-    hk_socket_close(link->fd);
-    link->fd = -1;
+    hk_pipe_close(&link->pipe);
     complete_lost(link->first);
     complete_lost(link->offers);
     free_parcels(&link->first);
@@ -124,7 +120,7 @@ static void enqueue(hk_link *link, hk_parcel *parcel)
 /* Without memory for 100 bytes the connection is given up: a lost control frame would be a hang. */
 static void send_control(hk_link *link, const hk_frame *frame)
 {
-    if (link->fd < 0)
+    if (link->pipe.fd < 0)
         return;
     hk_parcel *parcel = new_parcel(link, frame);
     if (parcel == NULL)
@@ -158,7 +154,7 @@ static hocket_status announce(hk_link *link, hocket_op *op)
 
 hocket_status hk_link_send(hk_link *link, hocket_op *op)
 {
-    if (link->fd < 0) {
+    if (link->pipe.fd < 0) {
         hocket_op_complete(op, HOCKET_ERR_PEER_LOST, 0);
         return HOCKET_OK;
     }
@@ -215,6 +211,11 @@ static void finish_from_copy(hk_link *link, hk_parcel *parcel)
     parcel->data = parcel->owned;
 }
 
+static bool has_begun(const hk_link *link, const hk_parcel *parcel)
+{
+    return parcel->head_sent > 0 || (parcel == link->first && hk_pipe_holds(&link->pipe));
+}
+
 void hk_link_cancel_send(hk_link *link, hocket_op *op)
 {
     hk_parcel *parcel = op->scratch[0];
@@ -223,7 +224,7 @@ void hk_link_cancel_send(hk_link *link, hocket_op *op)
         remove_parcel(&link->offers, NULL, parcel);
         free_parcel(link, parcel);
         send_control(link, &frame);
-    } else if (parcel->head_sent == 0 && parcel->ticket == 0) {
+    } else if (!has_begun(link, parcel) && parcel->ticket == 0) {
         hk_window_subtract(&link->sent, link->peer, parcel->context, parcel->cost);
         remove_parcel(&link->first, &link->last, parcel);
         free_parcel(link, parcel);
@@ -257,8 +258,7 @@ bool hk_link_write(hk_link *link)
         struct iovec parts[2] = {{parcel->head + parcel->head_sent,
                                   HK_FRAME_BYTES - parcel->head_sent},
                                  {(void *)parcel->data, parcel->left}};
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = parcel->left > 0 ? 2 : 1};
-        ssize_t taken = sendmsg(link->fd, &message, HK_SEND_FLAGS);
+        ssize_t taken = hk_pipe_write(&link->pipe, parts, parcel->left > 0 ? 2 : 1);
         if (taken < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return moved;
         if (taken < 0 && errno == EINTR)
@@ -290,7 +290,7 @@ void hk_link_claimed(hk_link *link, hk_message *message)
 
 void hk_link_was_read(hk_link *link, uint64_t context, size_t bytes)
 {
-    if (link->fd < 0 || !hk_window_add(&link->read, link->peer, context, bytes))
+    if (link->pipe.fd < 0 || !hk_window_add(&link->read, link->peer, context, bytes))
         return;
     size_t read = hk_window_count(&link->read, link->peer, context);
     if (read < CREDIT_BYTES)
@@ -407,7 +407,7 @@ static void copy_from_buffer(hk_link *link)
 /* Consumes what is buffered. False: the peer breaks the rules. */
 static bool digest(hk_link *link, hocket_status *status)
 {
-    while (link->fd >= 0 && *status == HOCKET_OK) {
+    while (link->pipe.fd >= 0 && *status == HOCKET_OK) {
         if (link->incoming != NULL && buffered(link) > 0) {
             copy_from_buffer(link);
             continue;
@@ -440,19 +440,24 @@ static ssize_t receive(hk_link *link, size_t *direct)
         parts[count++] = (struct iovec){space, *direct};
     }
     parts[count++] = (struct iovec){link->buffer + link->end, HK_LINK_BUFFER - link->end};
-    return readv(link->fd, parts, count);
+    return hk_pipe_read(&link->pipe, parts, count);
 }
 
 bool hk_link_read(hk_link *link, hocket_status *status)
 {
     bool moved = false;
-    for (size_t total = 0; link->fd >= 0 && total < READ_BUDGET;) {
+    for (size_t total = 0; link->pipe.fd >= 0 && total < READ_BUDGET;) {
         size_t direct;
         ssize_t got = receive(link, &direct);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             break;
+        if (got < 0 && errno == HK_PIPE_FORGED)
+            *status = hk_fail_rank(HOCKET_ERR_AUTH, link->peer,
+                                   "what came from rank %d was changed on its way: a record does "
+                                   "not open with the connection's key",
+                                   link->peer);
         if (got <= 0) {
             gone(link, got == 0 ? "it was closed" : strerror(errno));
             return true;

@@ -13,11 +13,12 @@
 #include "transport/mailbox.h"
 #include "transport/window.h"
 #include "wire/frame.h"
+#include "wire/pipe.h"
 
 typedef struct hk_parcel hk_parcel;
 
 typedef struct hk_link {
-    int fd; /* -1: gone */
+    hk_pipe pipe; /* closed: the connection has ended */
     int peer;
     hk_mailbox *box;
     bool *gone;       /* set when the connection has ended: the mailbox looks at it */
@@ -37,10 +38,10 @@ typedef struct hk_link {
 
 #define HK_LINK_BUFFER (64 * 1024)
 
-/* Takes over a nonblocking, connected socket. NO_MEMORY: the socket stays the caller's. */
-hocket_status hk_link_open(hk_link *link, int fd, int peer, hk_mailbox *box, bool *gone);
+/* Takes over the pipe. NO_MEMORY: it stays the caller's. */
+hocket_status hk_link_open(hk_link *link, hk_pipe pipe, int peer, hk_mailbox *box, bool *gone);
 
-/* Closes what is open; nothing is completed any more. A zeroed link with fd -1 is fine. */
+/* Closes what is open; nothing is completed any more. A zeroed link with a closed pipe is fine. */
 void hk_link_close(hk_link *link);
 
 hocket_status hk_link_send(hk_link *link, hocket_op *op);

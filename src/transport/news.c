@@ -145,6 +145,20 @@ void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell)
         tell_fault(comm);
 }
 
+/* A transport names ranks of the world. */
+void hk_news_transport_failed(hk_comm *comm)
+{
+    const hk_error *broken = &comm->endpoint->broken;
+    hk_error error;
+    hk_error_set(&error, broken->status, "%s", broken->text);
+    for (int i = 0; i < broken->rank_count && i < HK_ERROR_RANKS_MAX; i++) {
+        int rank = hk_comm_rank_of(comm, broken->ranks[i]);
+        if (rank >= 0)
+            hk_error_add_rank(&error, rank);
+    }
+    hk_news_fault(comm, &error, true);
+}
+
 static void mark_lost(hk_endpoint *endpoint, int peer)
 {
     if (peer == endpoint->rank || endpoint->peers[peer].health != HK_ALIVE)
@@ -303,7 +317,7 @@ void hk_news_opened(hk_comm *comm)
         free(early);
     }
     if (endpoint->broken.status != HOCKET_OK)
-        hk_news_fault(comm, &endpoint->broken, false);
+        hk_news_transport_failed(comm);
 }
 
 /* === Listening =============================================================================== */

@@ -87,6 +87,8 @@ void hk_news_left(hk_comm *comm);   /* to the members: this rank leaves */
 void hk_news_roll_call(hk_comm *comm, const hk_what *what);
 /* Breaks the group; the first error stays. tell: the members too. */
 void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell);
+/* The transport is broken: so is the group. */
+void hk_news_transport_failed(hk_comm *comm);
 int hk_comm_rank_of(const hk_comm *comm, int world_rank); /* -1: no member */
 
 /* This rank's set, to all members that are not in it. */

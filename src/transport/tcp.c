@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +50,7 @@ static void was_read(void *owner, int from, uint64_t context, size_t bytes)
 static bool serve(tcp *t, int peer, hocket_status *status)
 {
     hk_link *link = &t->links[peer];
-    if (link->fd < 0)
+    if (link->pipe.fd < 0)
         return false;
     bool moved = hk_link_wants_to_write(link) && hk_link_write(link);
     return hk_link_read(link, status) || moved;
@@ -76,7 +77,7 @@ static void silence_alarm(tcp *t)
 static int ask(tcp *t, int milliseconds)
 {
     for (int i = 0; i < t->size; i++) {
-        t->polls[i].fd = t->links[i].fd;
+        t->polls[i].fd = t->links[i].pipe.fd;
         t->polls[i].events = POLLIN | (hk_link_wants_to_write(&t->links[i]) ? POLLOUT : 0);
         t->polls[i].revents = 0;
     }
@@ -179,8 +180,8 @@ static bool unsent(const tcp *t, bool written)
 {
     for (int i = 0; i < t->size; i++) {
         const hk_link *link = &t->links[i];
-        if (link->fd >= 0 &&
-            (written ? hk_socket_unsent(link->fd) > 0 : hk_link_wants_to_write(link)))
+        if (link->pipe.fd >= 0 &&
+            (written ? hk_socket_unsent(link->pipe.fd) > 0 : hk_link_wants_to_write(link)))
             return true;
     }
     return false;
@@ -196,8 +197,8 @@ static void part(tcp *t)
     while (unsent(t, false) && hk_now() < until && status == HOCKET_OK)
         status = tcp_progress(t, HK_MILLISECOND);
     for (int i = 0; i < t->size; i++)
-        if (t->links[i].fd >= 0)
-            shutdown(t->links[i].fd, SHUT_WR);
+        if (t->links[i].pipe.fd >= 0)
+            shutdown(t->links[i].pipe.fd, SHUT_WR);
     until = hk_now() + ACKNOWLEDGE_NS;
     while (unsent(t, true) && hk_now() < until && status == HOCKET_OK) {
         serve_all(t, &status);
@@ -248,7 +249,7 @@ static tcp *new_tcp(const hk_meeting *meeting)
         return NULL;
     }
     for (int i = 0; i < t->size; i++)
-        t->links[i].fd = -1;
+        t->links[i].pipe.fd = -1;
     t->box = (hk_mailbox){.owner = t, .gone = t->gone, .claimed = claimed, .read = was_read};
     return t;
 }
@@ -278,34 +279,41 @@ static void number_hosts(tcp *t, const hk_meeting *meeting)
     }
 }
 
-static hocket_status adopt(tcp *t, int peer, int fd)
+static hocket_status adopt(tcp *t, int rank, int fd, hk_peer *peer, bool encrypt)
 {
     hocket_status status = HOCKET_OK;
-    if (t->links[peer].fd >= 0)
-        status = hk_fail(HOCKET_ERR_PROTOCOL, "rank %d connected twice", peer);
+    hk_pipe pipe = {.fd = fd};
+    if (t->links[rank].pipe.fd >= 0)
+        status = hk_fail(HOCKET_ERR_PROTOCOL, "rank %d connected twice", rank);
     if (status == HOCKET_OK)
-        status = hk_link_open(&t->links[peer], fd, peer, &t->box, &t->gone[peer]);
+        status = hk_pipe_open(&pipe, fd, encrypt ? peer : NULL);
+    sodium_memzero(peer, sizeof *peer);
+    if (status == HOCKET_OK)
+        status = hk_link_open(&t->links[rank], pipe, rank, &t->box, &t->gone[rank]);
     if (status != HOCKET_OK)
-        hk_socket_close(fd);
+        hk_pipe_close(&pipe);
     return status;
 }
 
-typedef char place_text[HK_ADDRESS_TEXT_MAX];
+typedef struct door { /* where a rank listens */
+    char where[HK_ADDRESS_TEXT_MAX];
+    bool encrypt; /* it wants its connections sealed; if one does, all do */
+} door;
 
 /* Each rank dials those below it ... */
-static hocket_status dial_lower(tcp *t, const hk_meeting *meeting, place_text *places,
-                                const hk_hello *self)
+static hocket_status dial_lower(tcp *t, const hk_meeting *meeting, door *doors,
+                                const hk_hello *self, bool encrypt)
 {
     for (int i = 0; i < t->rank; i++) {
         hk_hello hello = *self;
         hello.peer = i;
         hk_peer peer;
         int fd;
-        places[i][HK_ADDRESS_TEXT_MAX - 1] = '\0';
-        hocket_status status = hk_dial(places[i], &hello, hk_meeting_key(meeting), BUFFER_BYTES,
-                                       hk_meeting_deadline(meeting), &fd, &peer);
+        doors[i].where[HK_ADDRESS_TEXT_MAX - 1] = '\0';
+        hocket_status status = hk_dial(doors[i].where, &hello, hk_meeting_key(meeting),
+                                       BUFFER_BYTES, hk_meeting_deadline(meeting), &fd, &peer);
         if (status == HOCKET_OK)
-            status = adopt(t, i, fd);
+            status = adopt(t, i, fd, &peer, encrypt);
         if (status != HOCKET_OK)
             return status;
     }
@@ -314,7 +322,8 @@ static hocket_status dial_lower(tcp *t, const hk_meeting *meeting, place_text *p
 
 /* ... and is dialled by those above. Rank 0 dials nobody, so the first steps are always possible.
  */
-static hocket_status accept_higher(tcp *t, const hk_meeting *meeting, hk_reception *reception)
+static hocket_status accept_higher(tcp *t, const hk_meeting *meeting, hk_reception *reception,
+                                   bool encrypt)
 {
     for (int left = t->size - 1 - t->rank; left > 0; left--) {
         hk_peer peer;
@@ -328,14 +337,14 @@ static hocket_status accept_higher(tcp *t, const hk_meeting *meeting, hk_recepti
             left++;
             continue;
         }
-        status = adopt(t, peer.hello.rank, fd);
+        status = adopt(t, peer.hello.rank, fd, &peer, encrypt);
         if (status != HOCKET_OK)
             return status;
     }
     return HOCKET_OK;
 }
 
-static hocket_status join_mesh(tcp *t, hk_meeting *meeting)
+static hocket_status join_mesh(tcp *t, hk_meeting *meeting, bool encrypt)
 {
     hk_address here = *hk_meeting_address(meeting), bound;
     hk_hello self = {.purpose = HK_PURPOSE_MESH,
@@ -343,27 +352,33 @@ static hocket_status join_mesh(tcp *t, hk_meeting *meeting)
                      .peer = -1,
                      .world_size = t->size,
                      .job = hk_meeting_job(meeting)};
-    place_text *places = calloc((size_t)t->size, sizeof *places);
-    place_text mine = "";
+    door *doors = calloc((size_t)t->size, sizeof *doors), mine = {.encrypt = encrypt};
     hk_reception *reception = NULL;
     int listener;
-    if (places == NULL)
-        return hk_fail_memory((size_t)t->size * sizeof *places, "addresses");
-    hocket_status status = hk_socket_listen(&here, BUFFER_BYTES, 0, &listener, &bound);
+    if (doors == NULL)
+        return hk_fail_memory((size_t)t->size * sizeof *doors, "addresses");
+    hocket_status status = HOCKET_OK;
+    if (encrypt && hk_meeting_key(meeting)->open)
+        status =
+            hk_fail(HOCKET_ERR_AUTH, "HOCKET_ENCRYPT=1 needs a secret: set HOCKET_SECRET_FILE");
+    if (status == HOCKET_OK)
+        status = hk_socket_listen(&here, BUFFER_BYTES, 0, &listener, &bound);
     if (status == HOCKET_OK)
         status = hk_reception_open(listener, &self, hk_meeting_key(meeting), &reception);
     if (status == HOCKET_OK)
-        hk_address_format(&bound, mine);
+        hk_address_format(&bound, mine.where);
     if (status == HOCKET_OK)
-        status = hk_meeting_all_gather(meeting, mine, sizeof mine, places);
+        status = hk_meeting_all_gather(meeting, &mine, sizeof mine, doors);
+    for (int i = 0; i < t->size && status == HOCKET_OK; i++)
+        encrypt |= doors[i].encrypt;
     if (status == HOCKET_OK)
-        status = dial_lower(t, meeting, places, &self);
+        status = dial_lower(t, meeting, doors, &self, encrypt);
     if (status == HOCKET_OK)
-        status = accept_higher(t, meeting, reception);
+        status = accept_higher(t, meeting, reception, encrypt);
     if (status == HOCKET_OK)
         status = hk_meeting_barrier(meeting);
     hk_reception_close(reception);
-    free(places);
+    free(doors);
     return status;
 }
 
@@ -382,7 +397,7 @@ static hocket_status open_tcp(const hk_opening *opening, const hocket_transport 
     number_hosts(t, opening->meeting);
     hocket_status status = make_alarm(t);
     if (status == HOCKET_OK)
-        status = join_mesh(t, opening->meeting);
+        status = join_mesh(t, opening->meeting, opening->settings->encrypt);
     if (status != HOCKET_OK) {
         free_tcp(t);
         return status;

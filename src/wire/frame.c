@@ -1,36 +1,24 @@
 #include "wire/frame.h"
 
-static void put(uint8_t *bytes, uint64_t value, int size)
-{
-    for (int i = 0; i < size; i++)
-        bytes[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint64_t get(const uint8_t *bytes, int size)
-{
-    uint64_t value = 0;
-    for (int i = 0; i < size; i++)
-        value |= (uint64_t)bytes[i] << (8 * i);
-    return value;
-}
+#include "wire/bytes.h"
 
 void hk_frame_pack(const hk_frame *frame, uint8_t bytes[HK_FRAME_BYTES])
 {
-    put(bytes, (uint64_t)frame->kind, 4);
-    put(bytes + 4, frame->tag, 4);
-    put(bytes + 8, frame->context, 8);
-    put(bytes + 16, frame->length, 8);
-    put(bytes + 24, frame->ticket, 8);
+    hk_put_u32(bytes, (uint32_t)frame->kind);
+    hk_put_u32(bytes + 4, frame->tag);
+    hk_put_u64(bytes + 8, frame->context);
+    hk_put_u64(bytes + 16, frame->length);
+    hk_put_u64(bytes + 24, frame->ticket);
 }
 
 bool hk_frame_unpack(const uint8_t bytes[HK_FRAME_BYTES], hk_frame *frame)
 {
-    uint64_t kind = get(bytes, 4);
+    uint32_t kind = hk_get_u32(bytes);
     frame->kind = (hk_frame_kind)kind;
-    frame->tag = (uint32_t)get(bytes + 4, 4);
-    frame->context = get(bytes + 8, 8);
-    frame->length = get(bytes + 16, 8);
-    frame->ticket = get(bytes + 24, 8);
+    frame->tag = hk_get_u32(bytes + 4);
+    frame->context = hk_get_u64(bytes + 8);
+    frame->length = hk_get_u64(bytes + 16);
+    frame->ticket = hk_get_u64(bytes + 24);
     return kind >= HK_FRAME_MESSAGE && kind < HK_FRAME_KINDS &&
            frame->length <= HK_FRAME_LENGTH_MAX;
 }

@@ -143,7 +143,7 @@ static hocket_status arrive(hk_meeting *meeting, const hk_step *step, unsigned c
                      .rank = star->rank,
                      .peer = 0,
                      .world_size = star->world_size};
-    hk_link *link = &star->links[0];
+    hk_star_link *link = &star->links[0];
     hocket_status status =
         hk_dial(meeting->where, &self, &meeting->key, 0, star->deadline, &link->fd, NULL);
     if (status == HOCKET_OK)

@@ -45,14 +45,10 @@ static void put_head(unsigned char *head, uint32_t kind, uint64_t step, size_t b
 static const char *step_name(uint32_t kind)
 {
     switch (kind) {
-    case HK_STEP_ARRIVE:
-        return "arrival";
-    case HK_STEP_GATHER:
-        return "all_gather";
-    case HK_STEP_BROADCAST:
-        return "broadcast";
-    default:
-        return "unknown step";
+    case HK_STEP_ARRIVE: return "arrival";
+    case HK_STEP_GATHER: return "all_gather";
+    case HK_STEP_BROADCAST: return "broadcast";
+    default: return "unknown step";
     }
 }
 
@@ -113,7 +109,7 @@ static int poll_links(hk_star *star, short events, hk_time deadline)
 }
 
 /* One more piece of head and data to one rank. */
-static hocket_status write_some(hk_link *link, const unsigned char *head, const void *data,
+static hocket_status write_some(hk_star_link *link, const unsigned char *head, const void *data,
                                 size_t bytes)
 {
     size_t done;
@@ -144,7 +140,7 @@ static void write_all(hk_star *star, const unsigned char *head, const void *data
     for (bool over = false;; over = hk_deadline_left(limit) == 0) {
         int left = 0;
         for (int r = 0; r < star->world_size; r++) {
-            hk_link *link = &star->links[r];
+            hk_star_link *link = &star->links[r];
             if (link->fd < 0 || link->done == HK_STAR_HEAD_BYTES + bytes)
                 continue;
             if (write_some(link, head, data, bytes) != HOCKET_OK) {
@@ -160,7 +156,7 @@ static void write_all(hk_star *star, const unsigned char *head, const void *data
         if (left == 0 || over)
             return;
         for (int r = 0; r < star->world_size; r++) {
-            hk_link *link = &star->links[r];
+            hk_star_link *link = &star->links[r];
             bool full = link->fd >= 0 && link->done < HK_STAR_HEAD_BYTES + bytes;
             star->polls[r] = (struct pollfd){.fd = full ? link->fd : -1, .events = POLLOUT};
         }
@@ -213,12 +209,12 @@ static void tell_latecomers(hk_star *star, const unsigned char *head, const unsi
             return;
         if (status != HOCKET_OK)
             continue;
-        hk_link *link = &star->links[peer.hello.rank];
+        hk_star_link *link = &star->links[peer.hello.rank];
         if (link->fd >= 0) {
             hk_socket_close(fd);
             continue;
         }
-        *link = (hk_link){.fd = fd, .address = peer.address};
+        *link = (hk_star_link){.fd = fd, .address = peer.address};
         write_some(link, head, bytes, FAILURE_BYTES);
         absent--;
     }
@@ -304,7 +300,7 @@ static hocket_status fail_lost(const hk_star *star, int rank)
 /* === Rank 0 collects ========================================================================== */
 
 /* Reads what one rank has sent; false: its link is at an end. */
-static bool read_some(hk_link *link, const hk_step *step, unsigned char *block, size_t *total)
+static bool read_some(hk_star_link *link, const hk_step *step, unsigned char *block, size_t *total)
 {
     size_t done;
     *total = HK_STAR_HEAD_BYTES + step->block_bytes;
@@ -330,7 +326,7 @@ static bool read_some(hk_link *link, const hk_step *step, unsigned char *block, 
 
 static hocket_status hear_link(hk_star *star, const hk_step *step, int rank, void *blocks)
 {
-    hk_link *link = &star->links[rank];
+    hk_star_link *link = &star->links[rank];
     unsigned char *block = (unsigned char *)blocks + (size_t)rank * step->block_bytes;
     size_t total, before = link->done;
     if (step->block_bytes == 0)
@@ -354,7 +350,7 @@ static hocket_status fail_duplicate(hk_star *star, int rank, int fd, const hk_ad
     char first[HK_ADDRESS_TEXT_MAX], second[HK_ADDRESS_TEXT_MAX];
     hk_address_format(&star->links[rank].address, first);
     hk_address_format(address, second);
-    star->links[0] = (hk_link){.fd = fd, .address = *address}; /* to be told with the others */
+    star->links[0] = (hk_star_link){.fd = fd, .address = *address}; /* to be told with the others */
     return hk_fail_rank(HOCKET_ERR_MISMATCH, rank,
                         "two processes say that they are rank %d: at %s and at %s", rank, first,
                         second);
@@ -371,7 +367,7 @@ static hocket_status let_in(hk_star *star, const hk_step *step, void *blocks, hk
     if (status != HOCKET_OK)
         return status;
     int rank = peer.hello.rank;
-    hk_link *link = &star->links[rank];
+    hk_star_link *link = &star->links[rank];
     if (link->fd >= 0) /* whoever dials again has hung up before */
         status = hear_link(star, step, rank, blocks);
     if (status == HOCKET_OK && link->fd >= 0)
@@ -383,7 +379,7 @@ static hocket_status let_in(hk_star *star, const hk_step *step, void *blocks, hk
         hk_socket_close(fd);
         return status;
     }
-    *link = (hk_link){.fd = fd, .address = peer.address};
+    *link = (hk_star_link){.fd = fd, .address = peer.address};
     if (star->outward.length == 0 || hk_address_is_loopback(&star->outward))
         star->outward = local;
     return HOCKET_OK;

@@ -16,19 +16,19 @@
 
 #define HK_STAR_HEAD_BYTES 24
 
-typedef struct hk_link {
+typedef struct hk_star_link {
     int fd; /* -1: not there */
     hk_address address;
     unsigned char head[HK_STAR_HEAD_BYTES];
     size_t done;    /* bytes of this step read, or of this answer written */
     bool delivered; /* all of this step is read */
-} hk_link;
+} hk_star_link;
 
 typedef struct hk_star {
     int rank, world_size;
     hk_time opened, deadline;
     const char *where;       /* the coordinator */
-    hk_link *links;          /* of rank 0: one a rank, its own unused; of others: one, to rank 0 */
+    hk_star_link *links;     /* of rank 0: one a rank, its own unused; of others: one, to rank 0 */
     struct pollfd *polls;    /* one a rank */
     uint64_t step;           /* steps done */
     hk_reception *reception; /* rank 0, while not all have arrived */

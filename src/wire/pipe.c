@@ -1,0 +1,195 @@
+#include "wire/pipe.h"
+
+#include "wire/bytes.h"
+#include "wire/socket.h"
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RECORD_BYTES (32 * 1024) /* of plaintext, at most */
+#define LENGTH_BYTES 4
+#define TAG_BYTES crypto_aead_chacha20poly1305_ietf_ABYTES
+#define NONCE_BYTES crypto_aead_chacha20poly1305_ietf_NPUBBYTES
+#define SEALED_BYTES (LENGTH_BYTES + RECORD_BYTES + TAG_BYTES)
+
+typedef struct direction {
+    unsigned char key[HK_KEY_BYTES];
+    uint64_t records;
+    unsigned char plain[RECORD_BYTES];
+    size_t plain_begin, plain_end;
+    unsigned char sealed[SEALED_BYTES];
+    size_t sealed_begin, sealed_end;
+} direction;
+
+struct hk_cipher {
+    direction out, in;
+};
+
+hocket_status hk_pipe_open(hk_pipe *pipe, int fd, const hk_peer *peer)
+{
+    *pipe = (hk_pipe){.fd = fd};
+    if (peer == NULL)
+        return HOCKET_OK;
+    pipe->cipher = calloc(1, sizeof *pipe->cipher);
+    if (pipe->cipher == NULL) {
+        pipe->fd = -1;
+        return hk_fail_memory(sizeof *pipe->cipher, "a connection's cipher");
+    }
+    memcpy(pipe->cipher->out.key, peer->send_key, HK_KEY_BYTES);
+    memcpy(pipe->cipher->in.key, peer->recv_key, HK_KEY_BYTES);
+    return HOCKET_OK;
+}
+
+void hk_pipe_close(hk_pipe *pipe)
+{
+    hk_socket_close(pipe->fd);
+    pipe->fd = -1;
+    if (pipe->cipher == NULL)
+        return;
+    sodium_memzero(pipe->cipher, sizeof *pipe->cipher);
+    free(pipe->cipher);
+    pipe->cipher = NULL;
+}
+
+bool hk_pipe_holds(const hk_pipe *pipe)
+{
+    return pipe->cipher != NULL && pipe->cipher->out.sealed_end > 0;
+}
+
+/* === Records ================================================================================= */
+
+static void make_nonce(direction *d, unsigned char nonce[NONCE_BYTES])
+{
+    memset(nonce, 0, NONCE_BYTES);
+    hk_put_u64(nonce, d->records++);
+}
+
+static void seal(direction *out)
+{
+    unsigned char nonce[NONCE_BYTES];
+    make_nonce(out, nonce);
+    hk_put_u32(out->sealed, (uint32_t)out->plain_end);
+    crypto_aead_chacha20poly1305_ietf_encrypt(out->sealed + LENGTH_BYTES, NULL, out->plain,
+                                              out->plain_end, out->sealed, LENGTH_BYTES, NULL,
+                                              nonce, out->key);
+    out->sealed_begin = 0;
+    out->sealed_end = LENGTH_BYTES + out->plain_end + TAG_BYTES;
+}
+
+/* False: not what the peer sealed. */
+static bool unseal(direction *in)
+{
+    unsigned char nonce[NONCE_BYTES];
+    make_nonce(in, nonce);
+    size_t length = in->sealed_end - LENGTH_BYTES;
+    if (crypto_aead_chacha20poly1305_ietf_decrypt(in->plain, NULL, NULL, in->sealed + LENGTH_BYTES,
+                                                  length, in->sealed, LENGTH_BYTES, nonce,
+                                                  in->key) != 0)
+        return false;
+    in->plain_begin = 0;
+    in->plain_end = length - TAG_BYTES;
+    in->sealed_end = 0;
+    return true;
+}
+
+/* === Writing ================================================================================= */
+
+static ssize_t plain_write(int fd, const struct iovec *parts, int count)
+{
+    struct msghdr message = {.msg_iov = (struct iovec *)parts};
+    message.msg_iovlen = (__typeof__(message.msg_iovlen))count;
+    return sendmsg(fd, &message, HK_SEND_FLAGS);
+}
+
+static void gather(direction *out, const struct iovec *parts, int count)
+{
+    out->plain_end = 0;
+    for (int i = 0; i < count && out->plain_end < RECORD_BYTES; i++) {
+        size_t bytes = RECORD_BYTES - out->plain_end;
+        if (bytes > parts[i].iov_len)
+            bytes = parts[i].iov_len;
+        memcpy(out->plain + out->plain_end, parts[i].iov_base, bytes);
+        out->plain_end += bytes;
+    }
+}
+
+ssize_t hk_pipe_write(hk_pipe *pipe, const struct iovec *parts, int count)
+{
+    if (pipe->cipher == NULL)
+        return plain_write(pipe->fd, parts, count);
+    direction *out = &pipe->cipher->out;
+    if (out->sealed_end == 0) {
+        gather(out, parts, count);
+        seal(out);
+    }
+    while (out->sealed_begin < out->sealed_end) {
+        struct iovec rest = {out->sealed + out->sealed_begin, out->sealed_end - out->sealed_begin};
+        ssize_t sent = plain_write(pipe->fd, &rest, 1);
+        if (sent < 0)
+            return -1;
+        out->sealed_begin += (size_t)sent;
+    }
+    out->sealed_end = 0;
+    return (ssize_t)out->plain_end;
+}
+
+/* === Reading ================================================================================= */
+
+static size_t scatter(direction *in, const struct iovec *parts, int count)
+{
+    size_t moved = 0;
+    for (int i = 0; i < count && in->plain_begin < in->plain_end; i++) {
+        size_t bytes = in->plain_end - in->plain_begin;
+        if (bytes > parts[i].iov_len)
+            bytes = parts[i].iov_len;
+        memcpy(parts[i].iov_base, in->plain + in->plain_begin, bytes);
+        in->plain_begin += bytes;
+        moved += bytes;
+    }
+    return moved;
+}
+
+/* How long the record will be, as far as is known. 0: no record is as long as this one says. */
+static size_t record_length(const direction *in)
+{
+    if (in->sealed_end < LENGTH_BYTES)
+        return LENGTH_BYTES;
+    size_t plain = hk_get_u32(in->sealed);
+    return plain == 0 || plain > RECORD_BYTES ? 0 : LENGTH_BYTES + plain + TAG_BYTES;
+}
+
+/* Reads up to one whole record: as recv. */
+static ssize_t read_record(int fd, direction *in)
+{
+    for (;;) {
+        size_t length = record_length(in);
+        if (length == 0) {
+            errno = HK_PIPE_FORGED;
+            return -1;
+        }
+        if (length > LENGTH_BYTES && in->sealed_end == length)
+            return (ssize_t)length;
+        ssize_t got = recv(fd, in->sealed + in->sealed_end, length - in->sealed_end, 0);
+        if (got <= 0)
+            return got;
+        in->sealed_end += (size_t)got;
+    }
+}
+
+ssize_t hk_pipe_read(hk_pipe *pipe, const struct iovec *parts, int count)
+{
+    if (pipe->cipher == NULL)
+        return readv(pipe->fd, parts, count);
+    direction *in = &pipe->cipher->in;
+    if (in->plain_begin == in->plain_end) {
+        ssize_t got = read_record(pipe->fd, in);
+        if (got <= 0)
+            return got;
+        if (!unseal(in)) {
+            errno = HK_PIPE_FORGED;
+            return -1;
+        }
+    }
+    return (ssize_t)scatter(in, parts, count);
+}

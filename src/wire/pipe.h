@@ -1,0 +1,40 @@
+/* A pipe is a connected, nonblocking socket and, when the job is encrypted, the cipher on it.
+ *
+ * Sealed, what travels are records: a length (4 bytes), that many bytes of ciphertext, and a tag
+ * of 16. Each direction has a key from the handshake and counts its records; the count is the nonce
+ * and the length is authenticated too, so a record that is changed, repeated, left out or moved
+ * does not open. ChaCha20-Poly1305 (RFC 8439), by libsodium.
+ */
+#ifndef HK_WIRE_PIPE_H
+#define HK_WIRE_PIPE_H
+
+#include "wire/handshake.h"
+#include <sys/uio.h>
+
+typedef struct hk_cipher hk_cipher;
+
+typedef struct hk_pipe {
+    int fd;            /* -1: closed */
+    hk_cipher *cipher; /* NULL: plain */
+} hk_pipe;
+
+#define HK_PIPE_FORGED EBADMSG /* errno of a record that does not open */
+
+/* Takes over the socket. peer: whose keys to use; NULL: plain. NO_MEMORY: the socket stays the
+ * caller's. */
+hocket_status hk_pipe_open(hk_pipe *pipe, int fd, const hk_peer *peer);
+
+/* Closes and wipes. A closed pipe is fine. */
+void hk_pipe_close(hk_pipe *pipe);
+
+/* As sendmsg and readv on a nonblocking socket: bytes moved, 0 at the end (read), -1 with errno.
+ *
+ * Sealed, a write that returns -1 with EAGAIN may have sealed the first bytes of parts already: the
+ * next write must offer the same bytes first (hk_pipe_holds), and counts them when they have gone.
+ */
+ssize_t hk_pipe_write(hk_pipe *pipe, const struct iovec *parts, int count);
+ssize_t hk_pipe_read(hk_pipe *pipe, const struct iovec *parts, int count);
+
+bool hk_pipe_holds(const hk_pipe *pipe);
+
+#endif
