@@ -10,6 +10,7 @@
 #define YIELD_NS (200 * HK_MICROSECOND)
 #define FAREWELL_NS (200 * HK_MILLISECOND) /* for the last news to leave */
 #define SIDESTEP_ROUNDS 1000
+#define LOOK_AFTER_NS HK_MILLISECOND /* a call that has not to wait looks for news this often */
 #define NAP_NS (20 * HK_MILLISECOND)
 
 /* === Lock ==================================================================================== */
@@ -306,12 +307,17 @@ hocket_status hk_comm_break(hk_comm *comm, const hk_error *error)
 
 hocket_status hk_comm_check(hk_comm *comm)
 {
-    hk_endpoint_lock(comm->endpoint);
-    if (comm->fault.status == HOCKET_OK && !comm->endpoint->leading && !comm->endpoint->delegate)
-        hk_endpoint_turn(comm->endpoint, 0);
+    hk_endpoint *endpoint = comm->endpoint;
+    hk_time now = hk_now();
+    hk_endpoint_lock(endpoint);
+    bool stale = now - endpoint->looked > LOOK_AFTER_NS;
+    if (stale && comm->fault.status == HOCKET_OK && !endpoint->leading && !endpoint->delegate) {
+        endpoint->looked = now;
+        hk_endpoint_turn(endpoint, 0);
+    }
     hocket_status status = comm->fault.status;
     if (status != HOCKET_OK)
         hk_fail_with(&comm->fault);
-    hk_endpoint_unlock(comm->endpoint);
+    hk_endpoint_unlock(endpoint);
     return status;
 }
