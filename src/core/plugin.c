@@ -70,6 +70,8 @@ static void load(void)
                      hocket_version());
     else
         loaded = plugin;
+    if (library && entry.symbol == NULL)
+        dlclose(library); /* once its code has run it stays: MLX has threads */
 }
 
 hocket_status hk_plugin_mlx(const hk_plugin **plugin)
