@@ -185,7 +185,7 @@ static double gelu(double x)
     return x * (1 + erf(x / sqrt(2))) / 2;
 }
 
-static double rsqrt(double x)
+static double reciprocal_root(double x)
 {
     return 1 / sqrt(x);
 }
@@ -239,7 +239,7 @@ static const unary_op unary_ops[] = {
     {"exp", exp, false, false},
     {"log", log, true, false},
     {"sqrt", sqrt, true, false},
-    {"rsqrt", rsqrt, true, false},
+    {"rsqrt", reciprocal_root, true, false},
     {"tanh", tanh, false, false},
     {"sigmoid", sigmoid, false, false},
     {"silu", silu, false, false},

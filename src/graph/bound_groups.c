@@ -36,7 +36,7 @@ static hocket_group *find(int64_t id)
     return group;
 }
 
-static hocket_status bind(int64_t id, hocket_group *group, bool own)
+static hocket_status add(int64_t id, hocket_group *group, bool own)
 {
     binding *added = malloc(sizeof *added);
     if (added == NULL)
@@ -60,7 +60,7 @@ hocket_status hocket_graph_bind_group(int64_t id, hocket_group *group)
     if (id < 0 || group == NULL)
         return hk_fail(HOCKET_ERR_INVALID, "hocket_graph_bind_group: id %" PRId64 " %s", id,
                        group ? "is negative" : "with the group NULL");
-    return bind(id, group, false);
+    return add(id, group, false);
 }
 
 hocket_status hocket_graph_unbind_group(int64_t id)
@@ -89,7 +89,7 @@ static hocket_status make_world(hocket_group **group)
     if (*group == NULL) {
         status = hocket_init(NULL, group);
         if (status == HOCKET_OK)
-            status = bind(0, *group, true);
+            status = add(0, *group, true);
         if (status != HOCKET_OK) {
             hocket_free(*group);
             *group = NULL;
