@@ -1,4 +1,9 @@
-/* What libhocket-mlx adds for programs that use MLX themselves: link it beside libhocket.
+/* What comes of MLX beside devices and transports.
+ *
+ * Model files: weights and metadata from GGUF files, by MLX's reader. These functions are
+ * libhocket's own, which loads libhocket-mlx when they are used.
+ *
+ * For programs that use MLX themselves, and link libhocket-mlx beside libhocket:
  *
  * Tensors: on the device mlx the handle of a tensor (hocket_tensor_handle, hocket_tensor_wrap, the
  * handles of a kernel) is an mlx::core::array *, which is also what mlx-c keeps in the ctx of an
@@ -10,7 +15,7 @@
 #ifndef HOCKET_MLX_H
 #define HOCKET_MLX_H
 
-#include <hocket/hocket.h>
+#include <hocket/graph.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -21,6 +26,61 @@ extern "C" {
  * MLX's own transport carries gives MLX's own. */
 HOCKET_API hocket_status hocket_mlx_group(hocket_group *group, void **mlx_group);
 HOCKET_API void hocket_mlx_group_free(void *mlx_group); /* NULL is fine */
+
+/* === GGUF files ==================================================================================
+ *
+ *     hocket_gguf *file;
+ *     hocket_tensor *mine;
+ *     hocket_gguf_part rows = {.axis = 0, .start = 768 * rank, .stop = 768 * (rank + 1)};
+ *     hocket_gguf_open("model.gguf", &file);
+ *     hocket_gguf_tensor(file, "blk.0.ffn_gate.weight", HOCKET_GGUF_FLOAT32, &rows, &mine);
+ *     hocket_gguf_close(file);
+ *
+ * Any thread may use a file, several at a time; closing is the last call on it. */
+
+typedef struct hocket_gguf hocket_gguf;
+
+typedef enum hocket_gguf_form {
+    HOCKET_GGUF_STORED = 0, /* as MLX keeps it: of a quantized weight, the packed words */
+    HOCKET_GGUF_FLOAT32 = 1 /* as float32, a quantized weight dequantized */
+} hocket_gguf_form;
+
+/* start <= index < stop along axis (negative: from the last), in the form's own elements. */
+typedef struct hocket_gguf_part {
+    int axis;
+    int64_t start, stop;
+} hocket_gguf_part;
+
+/* Reads a whole file into memory. The file must be writable, as MLX opens it so; nothing is
+ * written. HOCKET_ERR_SYSTEM: it cannot be opened. HOCKET_ERR_INVALID: it is no GGUF file, cut off
+ * or damaged. HOCKET_ERR_UNSUPPORTED: MLX does not read what is in it. HOCKET_ERR_UNAVAILABLE: no
+ * MLX here. *file is NULL after a failure. */
+HOCKET_API hocket_status hocket_gguf_open(const char *path, hocket_gguf **file);
+/* Gives its memory back; tensors made of it live on. NULL is fine. */
+HOCKET_API void hocket_gguf_close(hocket_gguf *file);
+
+/* The arrays by name, in alphabetical order; NULL beyond the last. A quantized weight is three:
+ * "x.weight" (uint32), "x.scales" and "x.biases" (float16, one for each group of 32). */
+HOCKET_API size_t hocket_gguf_count(const hocket_gguf *file);
+HOCKET_API const char *hocket_gguf_name(const hocket_gguf *file, size_t index);
+/* HOCKET_ERR_INVALID: no such array. */
+HOCKET_API hocket_status hocket_gguf_type(const hocket_gguf *file, const char *name,
+                                          hocket_gguf_form form, hocket_type *type);
+/* A new tensor on the device mlx with an array, or the part of it (NULL: all), and nothing but
+ * that: it is evaluated, and no larger array stays in memory for it. */
+HOCKET_API hocket_status hocket_gguf_tensor(const hocket_gguf *file, const char *name,
+                                            hocket_gguf_form form, const hocket_gguf_part *part,
+                                            hocket_tensor **tensor);
+
+/* Metadata: how many values a key has: 0 when there is none, 1, or the length of a list. */
+HOCKET_API size_t hocket_gguf_value_count(const hocket_gguf *file, const char *key);
+/* A value that is text, until the file is closed; it ends with 0 and may hold others. length may be
+ * NULL. HOCKET_ERR_INVALID: no such key, no value by this index, or it is a number. */
+HOCKET_API hocket_status hocket_gguf_text(const hocket_gguf *file, const char *key, size_t index,
+                                          const char **text, size_t *length);
+/* A value that is a number, or true as 1. */
+HOCKET_API hocket_status hocket_gguf_number(const hocket_gguf *file, const char *key, size_t index,
+                                            double *number);
 
 #ifdef __cplusplus
 }

@@ -21,11 +21,14 @@ static hk_error failure;
 
 /* The wheel of MLX for Linux is bound to the reference BLAS, which is some 30 times slower than
  * OpenBLAS. The first library that exports cblas_sgemm to all wins, so OpenBLAS is opened before
- * MLX. Where it is not installed, MLX works without. */
+ * MLX. Where it is not installed, MLX works without; HOCKET_BLAS=reference leaves it so, to measure
+ * the difference. */
 static void open_fast_blas(void)
 {
 #ifdef __linux__
-    dlopen("libopenblas.so.0", RTLD_NOW | RTLD_GLOBAL);
+    const char *choice = getenv("HOCKET_BLAS");
+    if (choice == NULL || strcmp(choice, "reference") != 0)
+        dlopen("libopenblas.so.0", RTLD_NOW | RTLD_GLOBAL);
 #endif
 }
 

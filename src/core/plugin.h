@@ -4,13 +4,14 @@
 
 #include <hocket/hocket.h>
 
-/* What libhocket-mlx hands over. core knows neither of the two tables: who asks for one casts it to
- * the type named here. */
+/* What libhocket-mlx hands over. core knows none of its tables: who asks for one casts it to the
+ * type named here. */
 typedef struct hk_plugin {
     size_t size;           /* sizeof(hk_plugin) as libhocket-mlx was built */
     const char *version;   /* hocket_version() as libhocket-mlx was built: both must be the same */
     const void *device;    /* const hk_device *, graph/device.h */
     const void *transport; /* the entry of transport/table.h */
+    const void *gguf;      /* const hk_gguf_table *, graph/gguf.h */
 } hk_plugin;
 
 /* The one symbol that libhocket-mlx exports: `const hk_plugin *hocket_mlx_plugin(void)`. */

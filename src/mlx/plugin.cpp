@@ -12,6 +12,7 @@ extern "C" HOCKET_API const hk_plugin *hocket_mlx_plugin(void)
         .version = VERSION(HOCKET_VERSION_MAJOR, HOCKET_VERSION_MINOR, HOCKET_VERSION_PATCH),
         .device = &hk::mlx_device,
         .transport = &hk::mlx_backend,
+        .gguf = &hk::mlx_gguf,
     };
     return &plugin;
 }

@@ -7,6 +7,7 @@
 
 extern "C" {
 #include "graph/device.h"
+#include "graph/gguf.h"
 #include "transport/table.h"
 }
 
@@ -22,6 +23,9 @@ extern const size_t mlx_kernel_count;
 
 /* The row `mlx` of the table of backends. */
 extern const hk_backend mlx_backend;
+
+/* GGUF files, by MLX's reader. */
+extern const hk_gguf_table mlx_gguf;
 
 } // namespace hk
 
