@@ -167,13 +167,16 @@ Engine open_engine(Backend backend, double timeout_s)
         throw Failure(HOCKET_ERR_TIMEOUT, "mlx:" + std::string(backend_name(backend)) +
                                               ": MLX has not met all other ranks in " +
                                               std::to_string(timeout_s) + " seconds");
-    if (opening->failure) {
-        /* The next try may find other variables. */
+    /* After a failure the next try may find other variables. MPI must see its group go before the
+     * process ends, or mpirun takes the end for a crash; MLX knows the group under its name. The
+     * others are kept, so that no destructor waits for another rank at exit. */
+    if (opening->failure || backend == Backend::mpi) {
         std::lock_guard guard(lock);
         if (openings[backend] == opening)
             openings.erase(backend);
-        std::rethrow_exception(opening->failure);
     }
+    if (opening->failure)
+        std::rethrow_exception(opening->failure);
     return Engine{backend, *opening->group};
 }
 
