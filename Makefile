@@ -8,7 +8,7 @@ BUILD = cmake --preset $(1) >/dev/null && \
         MAKEFLAGS=--no-print-directory cmake --build --preset $(1) -j$(JOBS)
 
 .PHONY: all debug asan ubsan tsan deps demo check check-debug check-asan check-ubsan check-tsan \
-        check-portable install format clean help
+        check-portable chaos install format clean help
 
 all: ## build/bin/hocket, build/lib/libhocket.so and, where MLX is, build/lib/libhocket-mlx.so
 	@$(call BUILD,release)
@@ -27,6 +27,11 @@ check: deps ## build and run every test
 
 check-debug check-asan check-ubsan check-tsan: deps ## the tests in another flavour
 	@scripts/check.sh $(patsubst check-%,%,$@)
+
+chaos: all ## kill, freeze, cut and slow ranks (SECONDS=300, or ROUNDS; SEED, BACKEND=tcp, FAULT)
+	@build/tests/chaos --backend $(or $(BACKEND),tcp) --seconds $(or $(SECONDS),300) \
+	    $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(FAULT),--kind $(FAULT))
 
 check-portable: deps ## cross-compile for aarch64 Linux and macOS
 	@scripts/portable.sh
