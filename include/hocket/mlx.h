@@ -3,6 +3,10 @@
  * Model files: weights and metadata from GGUF files, by MLX's reader. These functions are
  * libhocket's own, which loads libhocket-mlx when they are used.
  *
+ * libhocket opens libhocket-mlx, and with it MLX, when something of it is asked for; on Linux it
+ * opens OpenBLAS before, as MLX's wheel has a BLAS that is some 30 times slower. To measure that,
+ * HOCKET_BLAS=reference in the environment leaves MLX its own.
+ *
  * For programs that use MLX themselves, and link libhocket-mlx beside libhocket:
  *
  * Tensors: on the device mlx the handle of a tensor (hocket_tensor_handle, hocket_tensor_wrap, the
