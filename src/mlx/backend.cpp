@@ -140,6 +140,7 @@ const hk_backend mlx_backend = {
     .name = "mlx",
     .meets = false,
     .available = available,
+    .suits = nullptr,
     .open = open,
 };
 

@@ -412,30 +412,66 @@ hocket_status hk_recv(hk_call *call, int from, void *data, size_t bytes)
 
 /* === Native collectives ====================================================================== */
 
-#define LOOK_EVERY 64 /* rounds between two looks at news and clock */
-#define PATIENCE_NAP_NS (200 * HK_MICROSECOND)
+#define SHORT_ROUNDS 4000                    /* of spinning, some 10 to 20 us */
+#define SHORT_ROUNDS_CROWDED 100             /* with more ranks than cores */
+#define LOOK_EVERY_NS (200 * HK_MICROSECOND) /* for news and the deadline */
+#define LONG_NS (10 * HK_MILLISECOND)        /* a wait for somebody who computes */
+#define SHORT_NAP_NS (50 * HK_MICROSECOND)
+#define LONG_NAP_NS HK_MILLISECOND
 
-hocket_status hocket_patience_wait(hocket_patience *patience)
+void hk_patience_begin(hocket_patience *patience)
 {
-    if (++patience->rounds % LOOK_EVERY != 0)
-        return HOCKET_OK;
-    hk_call *call = patience->call;
+    patience->rounds = 0;
+    patience->since = 0;
+}
+
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+static hocket_status look_around(hk_call *call, hk_time now)
+{
     hk_endpoint *endpoint = call->comm->endpoint;
-    hk_time now = hk_now();
-    if (patience->since == 0)
-        patience->since = now;
-    if (call->began == 0)
-        call->began = now;
     hk_endpoint_lock(endpoint);
     if (!endpoint->leading)
         hk_endpoint_turn(endpoint, 0);
     hocket_status status = verdict(call, -1, now);
     hk_endpoint_unlock(endpoint);
-    if (status != HOCKET_OK || now - patience->since < endpoint->spin)
-        return status;
-    if (now - patience->since < endpoint->spin + endpoint->yield)
+    return status;
+}
+
+/* Spins for a moment; then each round looks around when it is time and yields, and when the wait
+ * has become long, sleeps. */
+hocket_status hocket_patience_wait(hocket_patience *patience)
+{
+    hk_call *call = patience->call;
+    hk_endpoint *endpoint = call->comm->endpoint;
+    unsigned rounds = endpoint->spin > 0 ? SHORT_ROUNDS : SHORT_ROUNDS_CROWDED;
+    if (++patience->rounds < rounds) {
+        relax();
+        return HOCKET_OK;
+    }
+    hk_time now = hk_now();
+    if (patience->since == 0)
+        patience->since = now;
+    if (call->began == 0)
+        call->began = now;
+    if (now - patience->looked > LOOK_EVERY_NS) {
+        patience->looked = now;
+        hocket_status status = look_around(call, now);
+        if (status != HOCKET_OK)
+            return status;
+    }
+    hk_time waited = now - patience->since;
+    if (waited < endpoint->yield)
         sched_yield();
     else
-        nanosleep(&(struct timespec){.tv_nsec = PATIENCE_NAP_NS}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = waited < LONG_NS ? SHORT_NAP_NS : LONG_NAP_NS},
+                  NULL);
     return HOCKET_OK;
 }

@@ -509,4 +509,4 @@ static hocket_status open_local(const hk_opening *opening, const hocket_transpor
                          self);
 }
 
-const hk_backend hk_backend_local = {"local", false, available, open_local};
+const hk_backend hk_backend_local = {.name = "local", .available = available, .open = open_local};

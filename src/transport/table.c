@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CANDIDATES_MAX 4
+#define CANDIDATES_MAX 4 /* one of them NULL */
 #define NAME_MAX_BYTES HK_BACKEND_MAX
 
 typedef struct name_row {
@@ -76,17 +76,18 @@ static hocket_status cannot_open(const hk_opening *opening, const hocket_transpo
     return not_built(opening->choice);
 }
 
-static const hk_backend hk_backend_mlx = {"mlx", false, mlx_available, mlx_open};
+static const hk_backend hk_backend_mlx = {.name = "mlx",
+                                          .available = mlx_available,
+                                          .open = mlx_open};
 static const hk_backend absent[] = {
-    {"shm", true, not_built, cannot_open},
-    {"verbs", true, not_built, cannot_open},
-    {"mpi", false, not_built, cannot_open},
-    {"nccl", true, not_built, cannot_open},
+    {.name = "verbs", .meets = true, .available = not_built, .open = cannot_open},
+    {.name = "mpi", .available = not_built, .open = cannot_open},
+    {.name = "nccl", .meets = true, .available = not_built, .open = cannot_open},
 };
 
 static const hk_backend *const backends[] = {
-    &hk_backend_local, &hk_backend_tcp, &hk_backend_mlx, &absent[0],
-    &absent[1],        &absent[2],      &absent[3],
+    &hk_backend_local, &hk_backend_tcp, &hk_backend_shm, &hk_backend_mlx,
+    &absent[0],        &absent[1],      &absent[2],
 };
 
 /* === Looking up ============================================================================== */
@@ -114,13 +115,16 @@ static const hk_backend *find_backend(const char *candidate, const char **choice
     return NULL;
 }
 
-/* The first candidate that is available; else the reason of the last. */
-static hocket_status choose(const name_row *row, const char **chosen)
+/* The first candidate that is available and suits who has met; else the reason of the last. */
+static hocket_status choose(const name_row *row, const hk_meeting *meeting, const char **chosen)
 {
     hocket_status status = HOCKET_ERR_UNAVAILABLE;
     for (int i = 0; i < CANDIDATES_MAX && row->candidates[i] != NULL; i++) {
         const char *choice;
         const hk_backend *backend = find_backend(row->candidates[i], &choice);
+        if (meeting != NULL && backend->suits != NULL && !backend->suits(meeting) &&
+            row->candidates[i + 1] != NULL)
+            continue;
         if ((status = backend->available(choice)) == HOCKET_OK) {
             *chosen = row->candidates[i];
             return HOCKET_OK;
@@ -135,7 +139,7 @@ hocket_status hk_backend_available(const char *name)
 {
     const name_row *row = find_name(name);
     const char *chosen;
-    return row != NULL ? choose(row, &chosen) : HOCKET_ERR_INVALID;
+    return row != NULL ? choose(row, NULL, &chosen) : HOCKET_ERR_INVALID;
 }
 
 /* === Opening ================================================================================= */
@@ -155,7 +159,7 @@ static hocket_status agree(const name_row *row, hk_meeting *meeting, char name[N
     const char *chosen = "";
     hocket_status mine = HOCKET_OK;
     if (hk_meeting_rank(meeting) == 0)
-        mine = choose(row, &chosen);
+        mine = choose(row, meeting, &chosen);
     hk_error why = *hk_error_last();
     memset(name, 0, NAME_MAX_BYTES);
     memcpy(name, chosen, strlen(chosen));
@@ -226,6 +230,6 @@ hocket_status hk_backend_open(const hk_settings *settings, hk_time deadline,
     if (may_meet(row))
         return open_met(row, &opening, transport, self);
     const char *chosen;
-    hocket_status status = choose(row, &chosen);
+    hocket_status status = choose(row, NULL, &chosen);
     return status == HOCKET_OK ? open_chosen(&opening, chosen, transport, self) : status;
 }

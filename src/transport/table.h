@@ -21,6 +21,9 @@ typedef struct hk_backend {
     /* HOCKET_OK, or UNAVAILABLE with the reason as this thread's error. choice as in hk_opening. */
     hocket_status (*available)(const char *choice);
 
+    /* Optional: whether it is worth choosing for these ranks. Asked on rank 0 of `any`. */
+    bool (*suits)(const hk_meeting *meeting);
+
     /* Collective. Gives the vtable and what its slots get; the endpoint closes it. */
     hocket_status (*open)(const hk_opening *opening, const hocket_transport **transport,
                           void **self);
@@ -29,6 +32,7 @@ typedef struct hk_backend {
 /* Each transport's one symbol. */
 extern const hk_backend hk_backend_local;
 extern const hk_backend hk_backend_tcp;
+extern const hk_backend hk_backend_shm;
 
 /* HOCKET_OK when the backend of that name ("any", "mlx:ring") is there; INVALID: there is none of
  * that name. */

@@ -1,6 +1,6 @@
 /* Ranks joined pairwise by TCP connections, one a pair. This file opens the mesh and serves its
  * links; link.c knows what travels on them. */
-#include "transport/table.h"
+#include "transport/tcp.h"
 
 #include "core/status.h"
 #include "transport/link.h"
@@ -215,7 +215,7 @@ static void tcp_close(void *self, bool orderly)
     free_tcp(t);
 }
 
-static const hocket_transport tcp_transport = {
+const hocket_transport hk_tcp_transport = {
     .size = sizeof(hocket_transport),
     .name = "tcp",
     .rank = tcp_rank,
@@ -388,8 +388,7 @@ static hocket_status available(const char *choice)
     return HOCKET_OK;
 }
 
-static hocket_status open_tcp(const hk_opening *opening, const hocket_transport **transport,
-                              void **self)
+hocket_status hk_tcp_open(const hk_opening *opening, void **self)
 {
     tcp *t = new_tcp(opening->meeting);
     if (t == NULL)
@@ -402,9 +401,18 @@ static hocket_status open_tcp(const hk_opening *opening, const hocket_transport 
         free_tcp(t);
         return status;
     }
-    *transport = &tcp_transport;
     *self = t;
     return HOCKET_OK;
 }
 
-const hk_backend hk_backend_tcp = {"tcp", true, available, open_tcp};
+static hocket_status open_tcp(const hk_opening *opening, const hocket_transport **transport,
+                              void **self)
+{
+    *transport = &hk_tcp_transport;
+    return hk_tcp_open(opening, self);
+}
+
+const hk_backend hk_backend_tcp = {.name = "tcp",
+                                   .meets = true,
+                                   .available = available,
+                                   .open = open_tcp};
