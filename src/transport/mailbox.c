@@ -150,14 +150,23 @@ static uint8_t *allocate_bytes(size_t length)
     return malloc(length > 0 ? length : 1);
 }
 
-/* A complete, claimed message ends its receive. */
+/* Its bytes found no memory, whoever wanted it knows, and only the rest has still to pass by. */
+static bool is_orphan(const hk_message *message)
+{
+    return message->op == NULL && message->lane == NULL;
+}
+
+/* A complete message ends the receive that has claimed it. One that was announced is not complete
+ * before its bytes come, be they none. */
 static bool settle(hk_message *message)
 {
-    if (message->op == NULL || message->arrived < message->length)
+    if (message->arrived < message->length || message->ticket != 0 || message->lane != NULL)
         return false;
     hocket_op *op = message->op;
     size_t length = message->length;
     free_message(message);
+    if (op == NULL)
+        return false;
     op->scratch[0] = NULL;
     hocket_op_complete(op, HOCKET_OK, length);
     return true;
@@ -186,9 +195,11 @@ static bool claim(hk_mailbox *box, hk_message *message, hocket_op *op)
     }
     message->op = op;
     op->scratch[0] = message;
-    if (message->ticket == 0)
+    bool told = message->told;
+    message->told = true;
+    if (message->ticket == 0 && !told)
         box->read(box->owner, message->from, message->context, hk_mailbox_cost(message->length));
-    else if (!unread)
+    else if (message->ticket != 0 && !unread)
         box->claimed(box->owner, message);
     return true;
 }
@@ -212,6 +223,17 @@ static hocket_op *next_waiting(hk_lane *lane, size_t length)
     return NULL;
 }
 
+/* A message in no lane goes to whoever waits for it; if it is lost, that receive has been told so.
+ * False: nobody waits. */
+static bool hand_out(hk_mailbox *box, hk_lane *lane, hk_message *message)
+{
+    hocket_op *op;
+    while ((op = next_waiting(lane, message->length)) != NULL)
+        if (claim(box, message, op) || message->lost)
+            return true;
+    return false;
+}
+
 hk_message *hk_mailbox_arrive(hk_mailbox *box, int from, uint64_t context, uint32_t tag,
                               size_t length, uint64_t ticket, void *data, bool *done)
 {
@@ -228,10 +250,7 @@ hk_message *hk_mailbox_arrive(hk_mailbox *box, int from, uint64_t context, uint3
         message->arrived = length;
     }
     *done = ticket != 0 || data != NULL;
-    hocket_op *op;
-    while ((op = next_waiting(lane, length)) != NULL) {
-        if (!claim(box, message, op))
-            continue;
+    if (hand_out(box, lane, message)) {
         release_lane(box, lane);
         if (ticket == 0 && settle(message))
             *done = true;
@@ -270,6 +289,7 @@ uint8_t *hk_message_space(const hk_message *message)
 bool hk_mailbox_arrived(hk_mailbox *box, hk_message *message, size_t bytes)
 {
     (void)box;
+    message->ticket = 0; /* from now on like any other */
     message->arrived += bytes;
     return settle(message);
 }
@@ -288,7 +308,7 @@ void hk_mailbox_drop(hk_mailbox *box, hk_message *message)
 {
     if (message->op != NULL) {
         end_lost(message->op);
-    } else {
+    } else if (!is_orphan(message)) {
         hk_lane *lane = message->lane;
         unlink_message(message);
         release_lane(box, lane);
@@ -340,10 +360,10 @@ hocket_status hk_mailbox_post(hk_mailbox *box, hocket_op *op)
     bool asked =
         message->ticket != 0 && message->bytes == NULL; /* then `claimed` may have ended it */
     if (!claim(box, message, op)) {
-        if (message->lost)
-            free_message(message);
-        else
+        if (!message->lost)
             prepend_message(lane, message);
+        else
+            settle(message);
         release_lane(box, lane);
         return HOCKET_OK;
     }
@@ -353,7 +373,8 @@ hocket_status hk_mailbox_post(hk_mailbox *box, hocket_op *op)
     return HOCKET_OK;
 }
 
-/* The bytes that have arrived so far move back into the mailbox. */
+/* The bytes that have arrived so far move back into the mailbox. Who has waited behind that receive
+ * has the message next. */
 static void unclaim(hk_mailbox *box, hk_message *message, hocket_op *op)
 {
     message->op = NULL;
@@ -368,8 +389,14 @@ static void unclaim(hk_mailbox *box, hk_message *message, hocket_op *op)
         message->lost = true;
     }
     hk_lane *lane = need_lane(box, message->from, message->context, message->tag);
-    if (lane != NULL)
+    if (lane == NULL) {
+        message->lost = true;
+    } else if (hand_out(box, lane, message)) {
+        release_lane(box, lane);
+        settle(message);
+    } else {
         prepend_message(lane, message);
+    }
 }
 
 void hk_mailbox_cancel(hk_mailbox *box, hocket_op *op)

@@ -30,9 +30,10 @@ typedef struct hk_message {
     size_t length, arrived;
     uint8_t *bytes;  /* of an unexpected message */
     hocket_op *op;   /* the receive that claimed it */
-    uint64_t ticket; /* announced: the sender's number for it, never 0; else 0 */
+    uint64_t ticket; /* announced, no bytes yet: the sender's number for it; else 0 */
     void *source;    /* announced: the owner's */
     bool lost;       /* its bytes found no memory */
+    bool told;       /* it has been claimed before, and its sender knows */
 } hk_message;
 
 typedef struct hk_mailbox {
