@@ -104,6 +104,7 @@ static hk_parcel *new_parcel(hk_link *link, const hk_frame *frame)
 static void free_parcel(hk_link *link, hk_parcel *parcel)
 {
     free(parcel->owned);
+    parcel->owned = NULL;
     parcel->next = link->spare;
     link->spare = parcel;
 }
@@ -245,8 +246,10 @@ static bool advance(hk_parcel *parcel, size_t taken)
     if (head > taken)
         head = taken;
     parcel->head_sent += head;
-    parcel->data += parcel->left > 0 ? taken - head : 0;
-    parcel->left -= taken - head;
+    if (parcel->left > 0) {
+        parcel->data += taken - head;
+        parcel->left -= taken - head;
+    }
     return parcel->head_sent == HK_FRAME_BYTES && parcel->left == 0;
 }
 
@@ -349,6 +352,25 @@ static hocket_status begin_message(hk_link *link, const hk_frame *frame)
     return HOCKET_OK;
 }
 
+static void arrived(hk_link *link, size_t bytes)
+{
+    hk_message *message = link->incoming;
+    bool whole = message->arrived + bytes == message->length;
+    hk_mailbox_arrived(link->box, message, bytes);
+    if (whole)
+        link->incoming = NULL;
+}
+
+static bool begin_asked(hk_link *link, const hk_frame *frame)
+{
+    link->incoming = take_asked(link, frame->ticket);
+    if (link->incoming == NULL || link->incoming->length != frame->length)
+        return false;
+    if (frame->length == 0) /* nothing follows that would end it */
+        arrived(link, 0);
+    return true;
+}
+
 /* What a frame means. False: it breaks the rules. */
 static bool handle(hk_link *link, const hk_frame *frame, hocket_status *status)
 {
@@ -364,9 +386,7 @@ static bool handle(hk_link *link, const hk_frame *frame, hocket_status *status)
         *status = begin_message(link, frame);
         return true;
     case HK_FRAME_ASK: was_asked(link, frame->ticket); return true;
-    case HK_FRAME_BYTES_OF:
-        link->incoming = take_asked(link, frame->ticket);
-        return link->incoming != NULL && link->incoming->length == frame->length;
+    case HK_FRAME_BYTES_OF: return begin_asked(link, frame);
     case HK_FRAME_READ:
         hk_window_subtract(&link->sent, link->peer, frame->context, frame->length);
         return true;
@@ -380,15 +400,6 @@ static bool handle(hk_link *link, const hk_frame *frame, hocket_status *status)
 static size_t buffered(const hk_link *link)
 {
     return link->end - link->begin;
-}
-
-static void arrived(hk_link *link, size_t bytes)
-{
-    hk_message *message = link->incoming;
-    bool whole = message->arrived + bytes == message->length;
-    hk_mailbox_arrived(link->box, message, bytes);
-    if (whole)
-        link->incoming = NULL;
 }
 
 static void copy_from_buffer(hk_link *link)
