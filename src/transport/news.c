@@ -191,6 +191,8 @@ static hk_comm *find_comm(hk_endpoint *endpoint, uint64_t context)
 
 static void heard_broken(hk_comm *comm, const news *head, const int32_t *ranks, const char *text)
 {
+    if (head->status < HOCKET_ERR_INVALID || head->status > HOCKET_ERR_ABORTED)
+        return;
     hk_error error;
     hk_error_set(&error, (hocket_status)head->status, "%.*s", (int)head->text_length, text);
     for (uint32_t i = 0; i < head->rank_count; i++) {
@@ -204,7 +206,8 @@ static void heard_broken(hk_comm *comm, const news *head, const int32_t *ranks, 
 static void heard_roll(hk_comm *comm, int from, const news *head, const char *text)
 {
     const hk_what *mine = &comm->history[head->number % HK_HISTORY];
-    if (mine->number == head->number && hk_what_fingerprint(mine) != head->fingerprint) {
+    if (head->number > 0 && mine->number == head->number &&
+        hk_what_fingerprint(mine) != head->fingerprint) {
         char mine_text[HK_WHAT_TEXT_MAX];
         hk_what_print(mine, mine_text, sizeof mine_text);
         hk_error error;
