@@ -387,7 +387,8 @@ hocket_status hk_settings_read(const hocket_config *config, hk_settings *setting
     /* A program that was built against an older header has a shorter struct: the rest is 0. */
     hocket_config known = {.size = sizeof known};
     if (config != NULL) {
-        if (config->size < sizeof config->size || config->size > sizeof known)
+        if (config->size < sizeof config->size || config->size > sizeof known ||
+            config->size % _Alignof(hocket_config) != 0) /* no header's: half a field */
             return hk_fail(HOCKET_ERR_INVALID,
                            "config.size is %zu: it must be sizeof(hocket_config), here %zu",
                            config->size, sizeof known);
