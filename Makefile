@@ -8,7 +8,7 @@ BUILD = cmake --preset $(1) >/dev/null && \
         MAKEFLAGS=--no-print-directory cmake --build --preset $(1) -j$(JOBS)
 
 .PHONY: all debug asan ubsan tsan deps demo check check-debug check-asan check-ubsan check-tsan \
-        check-portable chaos install format clean help
+        check-portable chaos fuzz install format clean help
 
 all: ## build/bin/hocket, build/lib/libhocket.so and, where MLX is, build/lib/libhocket-mlx.so
 	@$(call BUILD,release)
@@ -36,6 +36,9 @@ chaos: all ## kill, freeze, cut and slow ranks (SECONDS=300, or ROUNDS; SEED, BA
 check-portable: deps ## cross-compile for aarch64 Linux and macOS
 	@scripts/portable.sh
 
+fuzz: ## fuzz with clang: TARGET=name for one of tests/fuzz, FUZZ_SECONDS=60 for each
+	@scripts/fuzz.sh "$(TARGET)" "$(FUZZ_SECONDS)"
+
 install: all ## into PREFIX (/usr/local), under DESTDIR when that is set
 	@cmake --install build --prefix $(PREFIX)
 
@@ -43,7 +46,7 @@ format: ## lay out all C and C++ by .clang-format
 	@git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
 
 clean: ## remove everything that was built; .deps/ stays
-	@rm -rf build build-debug build-asan build-ubsan build-tsan build-portable
+	@rm -rf build build-debug build-asan build-ubsan build-tsan build-fuzz build-portable
 
 help: ## this list
 	@sed -n 's/^\([a-z -]*\):.*## /\1: /p' Makefile

@@ -19,6 +19,9 @@ if(HOCKET_SANITIZE)
     target_compile_options(hocket-flags INTERFACE ${sanitize_flags})
     target_link_options(hocket-flags INTERFACE ${sanitize_flags})
 endif()
+if(HOCKET_FUZZ)
+    target_compile_options(hocket-flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # hocket_find_dependency(NAME PKG): the target hocket-NAME for the pkg-config module PKG.
 function(hocket_find_dependency name module)

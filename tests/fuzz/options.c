@@ -1,0 +1,61 @@
+/* The launcher's command line, by `hocket run` itself up to where it would start ranks. The input
+ * is the words, each ended by a newline. */
+#include "input.h"
+#include "launch.h"
+
+#include <unistd.h>
+
+enum { WORDS_MAX = 64 };
+
+extern const hk_command hk_command_run;
+const hk_command *const hk_commands[] = {&hk_command_run, NULL};
+
+/* === What `hocket run` would do next ========================================================== */
+
+int hk_guard(const hk_launch *launch)
+{
+    FUZZ_CHECK(launch->world_size >= 1 && launch->world_size <= HK_RANKS_MAX);
+    FUZZ_CHECK(launch->stdin_rank >= HK_STDIN_NONE && launch->stdin_rank < launch->world_size);
+    FUZZ_CHECK(launch->timeout_s >= 0 && launch->threads >= 1);
+    FUZZ_CHECK(launch->backend != NULL && launch->program[0] != NULL);
+    for (int i = 0; i < launch->env.count; i++)
+        FUZZ_CHECK(strchr(launch->env.items[i], '=') > launch->env.items[i]);
+    FUZZ_CHECK(strlen(launch->secret) == 2 * HK_SECRET_BYTES);
+    return 0;
+}
+
+int hk_port_hold(int *port)
+{
+    *port = 1;
+    return dup(0);
+}
+
+char *hk_mlx_hostfile_write(const int *ports, int count)
+{
+    for (int i = 0; i < count; i++)
+        FUZZ_CHECK(ports[i] == 1);
+    return strdup("/there is no such folder/hostfile");
+}
+
+int hk_cores(void)
+{
+    return 4;
+}
+
+/* ============================================================================================== */
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_input input = {data, size};
+    char *words[WORDS_MAX + 1];
+    int count = 0;
+    words[count++] = strdup("run");
+    while (input.left > 0 && count < WORDS_MAX)
+        words[count++] = fuzz_text(&input, '\n');
+    words[count] = NULL;
+    hk_command_run.run(&hk_command_run, count, words);
+    fflush(stdout);
+    for (int i = 0; i < count; i++)
+        free(words[i]);
+    return 0;
+}
