@@ -412,8 +412,8 @@ hocket_status hk_recv(hk_call *call, int from, void *data, size_t bytes)
 
 /* === Native collectives ====================================================================== */
 
-#define SHORT_ROUNDS 4000                    /* of spinning, some 10 to 20 us */
-#define SHORT_ROUNDS_CROWDED 100             /* with more ranks than cores */
+#define ROUNDS_BLIND 32                      /* of spinning between two looks at the clock */
+#define ROUNDS_FAST (1u << 20)               /* rounds from here on are no spinning any more */
 #define LOOK_EVERY_NS (200 * HK_MICROSECOND) /* for news and the deadline */
 #define LONG_NS (10 * HK_MILLISECOND)        /* a wait for somebody who computes */
 #define SHORT_NAP_NS (50 * HK_MICROSECOND)
@@ -449,16 +449,15 @@ static hocket_status look_around(hk_call *call, hk_time now)
  * has become long, sleeps. */
 hocket_status hocket_patience_wait(hocket_patience *patience)
 {
-    hk_call *call = patience->call;
-    hk_endpoint *endpoint = call->comm->endpoint;
-    unsigned rounds = endpoint->spin > 0 ? SHORT_ROUNDS : SHORT_ROUNDS_CROWDED;
-    if (++patience->rounds < rounds) {
-        relax();
+    relax();
+    if (++patience->rounds % ROUNDS_BLIND != 0 && patience->rounds < ROUNDS_FAST)
         return HOCKET_OK;
-    }
+    hk_call *call = patience->call;
     hk_time now = hk_now();
     if (patience->since == 0)
         patience->since = now;
+    if (patience->looked == 0)
+        patience->looked = now; /* the call has looked when it began */
     if (call->began == 0)
         call->began = now;
     if (now - patience->looked > LOOK_EVERY_NS) {
@@ -468,7 +467,10 @@ hocket_status hocket_patience_wait(hocket_patience *patience)
             return status;
     }
     hk_time waited = now - patience->since;
-    if (waited < endpoint->yield)
+    if (waited < call->comm->endpoint->spin)
+        return HOCKET_OK;
+    patience->rounds = ROUNDS_FAST;
+    if (waited < call->comm->endpoint->yield)
         sched_yield();
     else
         nanosleep(&(struct timespec){.tv_nsec = waited < LONG_NS ? SHORT_NAP_NS : LONG_NAP_NS},

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #define SPIN_NS (20 * HK_MICROSECOND) /* a loopback round trip */
-#define YIELD_NS (200 * HK_MICROSECOND)
+#define YIELD_NS HK_MILLISECOND
 #define FAREWELL_NS (200 * HK_MILLISECOND) /* for the last news to leave */
 #define SIDESTEP_ROUNDS 1000
 #define LOOK_AFTER_NS HK_MILLISECOND /* a call that has not to wait looks for news this often */
@@ -119,7 +119,7 @@ static void choose_patience(hk_endpoint *endpoint)
 {
     bool crowded = ranks_here(endpoint) > sysconf(_SC_NPROCESSORS_ONLN);
     endpoint->spin = crowded ? 0 : SPIN_NS;
-    endpoint->yield = crowded ? SPIN_NS : YIELD_NS;
+    endpoint->yield = YIELD_NS;
 }
 
 /* === Life ==================================================================================== */
