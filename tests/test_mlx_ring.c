@@ -22,7 +22,7 @@
 #include <cmocka.h>
 // clang-format on
 
-enum { RANKS_MAX = 4, LIMIT_S = 60, COUNT = 7 };
+enum { RANKS_MAX = 4, LIMIT_S = 60, COUNT = 7, LOST = 9 };
 
 /* === One rank ================================================================================= */
 
@@ -255,7 +255,38 @@ static void check_graph(hocket_mode mode)
     hocket_executable_free(executable);
 }
 
-static int run_rank(void)
+/* Rank 1 ends without a word. The others hear of it in the graph, where MLX would wait for ever in
+ * the second collective, and in every call after it. */
+static void check_loss(void)
+{
+    hocket_graph *graph;
+    hocket_node x, y;
+    hocket_executable *executable;
+    float values[2] = {1, 2}, sums[2];
+    hocket_graph_create(&graph);
+    hocket_graph_input(graph, "x", HOCKET_FLOAT32, 1, (int64_t[]){2}, &x);
+    hocket_graph_all_reduce(graph, x, &y);
+    hocket_graph_all_reduce(graph, y, &y);
+    hocket_graph_output(graph, "y", y);
+    EXPECT_OK(hocket_executable_compile(graph, "mlx", HOCKET_LAZY, &executable));
+    hocket_graph_free(graph);
+    hocket_status status = HOCKET_OK;
+    for (int round = 0; status == HOCKET_OK; round++) {
+        if (rank == 1 && round == 2)
+            _exit(LOST);
+        status = hocket_executable_set(executable, "x", values, sizeof values);
+        if (status == HOCKET_OK)
+            status = hocket_executable_run(executable);
+        if (status == HOCKET_OK)
+            status = hocket_executable_read(executable, "y", sums, sizeof sums);
+    }
+    EXPECT(status == HOCKET_ERR_PEER_LOST);
+    EXPECT(hocket_barrier(group) == HOCKET_ERR_PEER_LOST);
+    EXPECT(hocket_barrier(group) == HOCKET_ERR_PEER_LOST);
+    hocket_executable_free(executable);
+}
+
+static int run_rank(const char *what)
 {
     hocket_config config = {.size = sizeof config, .backend = "mlx:ring", .strict = true};
     if (hocket_init(&config, &group) != HOCKET_OK) {
@@ -267,6 +298,13 @@ static int run_rank(void)
     EXPECT(strcmp(hocket_backend(group), "mlx:ring") == 0);
     EXPECT(rank == (int)strtol(getenv("MLX_RANK"), NULL, 10));
     hocket_set_timeout(group, 30);
+    if (strcmp(what, "loss") == 0) {
+        hocket_graph_bind_group(0, group);
+        check_loss();
+        hocket_graph_unbind_group(0);
+        hocket_free(group);
+        return faults != 0;
+    }
     check_other_collectives();
     check_messages();
     check_extremes();
@@ -307,7 +345,7 @@ static void write_hostfile(char path[], int ranks)
         close(sockets[r]);
 }
 
-static pid_t start(const char *hostfile, int of_rank)
+static pid_t start(const char *hostfile, int of_rank, const char *what)
 {
     pid_t pid = fork();
     if (pid != 0)
@@ -316,17 +354,17 @@ static pid_t start(const char *hostfile, int of_rank)
     snprintf(number, sizeof number, "%d", of_rank);
     setenv("MLX_RANK", number, 1);
     setenv("MLX_HOSTFILE", hostfile, 1);
-    execl(program, program, "rank", (char *)NULL);
+    execl(program, program, what, (char *)NULL);
     _exit(127);
 }
 
-static void run_world(int ranks)
+static void run_world(int ranks, const char *what)
 {
     char hostfile[] = "/tmp/hocket-ring-XXXXXX";
     pid_t pids[RANKS_MAX];
     write_hostfile(hostfile, ranks);
     for (int r = 0; r < ranks; r++)
-        pids[r] = start(hostfile, r);
+        pids[r] = start(hostfile, r, what);
     const time_t limit = time(NULL) + LIMIT_S;
     int failed = 0;
     for (int r = 0; r < ranks; r++) {
@@ -336,7 +374,8 @@ static void run_world(int ranks)
                 kill(pids[r], SIGKILL);
             nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
         }
-        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        const int expected = r == 1 && strcmp(what, "loss") == 0 ? LOST : 0;
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != expected) {
             print_error("rank %d of %d: wait status %d\n", r, ranks, status);
             failed++;
         }
@@ -348,25 +387,32 @@ static void run_world(int ranks)
 static void process_group_over_mlx_ring_of_two(void **state)
 {
     (void)state;
-    run_world(2);
+    run_world(2, "all");
 }
 
 static void process_group_over_mlx_ring_of_four(void **state)
 {
     (void)state;
-    run_world(4);
+    run_world(4, "all");
+}
+
+static void a_lost_rank_ends_every_wait_of_the_others(void **state)
+{
+    (void)state;
+    run_world(3, "loss");
 }
 
 int main(int argc, char **argv)
 {
     if (argc > 1)
-        return run_rank();
+        return run_rank(argv[1]);
     if (!mlx_is_built())
         return 77;
     program = argv[0];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(process_group_over_mlx_ring_of_two),
         cmocka_unit_test(process_group_over_mlx_ring_of_four),
+        cmocka_unit_test(a_lost_rank_ends_every_wait_of_the_others),
     };
     return cmocka_run_group_tests_name("mlx_ring", tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 
 #include <mlx/backend/cpu/encoder.h>
 #include <mlx/primitives.h>
+#include <mlx/scheduler.h>
 
 #include <cstring>
 
@@ -150,7 +151,11 @@ void HocketPrimitive::eval_cpu(const std::vector<mx::array> &inputs, mx::array &
               x ? x->size() : 0,
               output.size(),
               output.itemsize()};
-    encoder.dispatch([work = std::move(work)] { check(work.run()); });
+    /* MLX goes on after a failure; ranks must not, or they would run different collectives. */
+    encoder.dispatch([work = std::move(work), stream = stream()] {
+        mx::scheduler::check_error(stream);
+        check(work.run());
+    });
 }
 
 mx::array compose(Kind kind, const Collective &with, mx::array x, mx::Shape shape, After after)
@@ -225,9 +230,11 @@ mx::array mlx_all_reduce(const Engine &engine, hocket_reduce reduce, mx::array x
 mx::array compose_all_reduce(const Collective &collective, mx::array x, After after)
 {
     std::optional<Engine> engine = engine_of(collective.group);
-    if (engine && collective.reduce != HOCKET_PROD && engine->reduces(x.dtype()))
+    if (engine && collective.reduce != HOCKET_PROD && engine->reduces(x.dtype())) {
+        watch_evaluations();
         return mlx_all_reduce(*engine, collective.reduce,
                               ordered(std::move(x), after, engine->stream(lane())));
+    }
     mx::Shape shape = x.shape();
     return compose(Kind::all_reduce, collective, std::move(x), std::move(shape), after);
 }
@@ -239,6 +246,7 @@ mx::array compose_all_gather(const Collective &collective, mx::array x, After af
     shape.insert(shape.begin(), hocket_world_size(collective.group));
     std::optional<Engine> engine = engine_of(collective.group);
     if (engine && engine->gathers(x.dtype())) {
+        watch_evaluations();
         stream = engine->stream(lane());
         x = ordered(mx::expand_dims(x, 0, stream), after, stream);
         x = mx::distributed::all_gather(x, engine->group, stream);
@@ -257,6 +265,7 @@ mx::array compose_reduce_scatter(const Collective &collective, mx::array x, Afte
     std::optional<Engine> engine = engine_of(collective.group);
     if (engine && collective.reduce == HOCKET_SUM && engine->scatters() &&
         engine->reduces(x.dtype())) {
+        watch_evaluations();
         stream = engine->stream(lane());
         x = ordered(std::move(x), after, stream);
         return mx::reshape(mx::distributed::sum_scatter(x, engine->group, stream), shape, stream);

@@ -23,6 +23,7 @@ constexpr size_t kRemembered = 64;
 std::mutex remembered_lock;
 std::array<Remembered, kRemembered> remembered;
 size_t remembered_next;
+std::string lost_text;
 
 void remember(const Remembered &failure)
 {
@@ -61,11 +62,21 @@ hocket_status report_text(const char *what, const char *text)
         return set_error(failure.status, failure.ranks, text);
     /* The one failure of MLX's backends that says what happened; it does not say to whom. */
     const bool lost = strstr(text, "connection to a peer was lost") != nullptr;
+    if (lost) {
+        std::lock_guard lock(remembered_lock);
+        lost_text = text;
+    }
     return hocket_transport_error(lost ? HOCKET_ERR_PEER_LOST : HOCKET_ERR_BACKEND, "%s%sMLX: %s",
                                   what ? what : "", what ? ": " : "", text);
 }
 
 } // namespace
+
+std::string lost_connection()
+{
+    std::lock_guard lock(remembered_lock);
+    return lost_text;
+}
 
 void throw_last_error(hocket_status status)
 {

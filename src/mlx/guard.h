@@ -38,6 +38,10 @@ private:
 /* This thread's last error, as an exception that may cross MLX. */
 [[noreturn]] void throw_last_error(hocket_status status);
 
+/* What MLX said when its ring lost a peer, "" before. The ring is of no use afterwards, and would
+ * not say so again: what is asked of it then waits for ever. */
+std::string lost_connection();
+
 /* throw_last_error, unless status is HOCKET_OK. */
 void check(hocket_status status);
 

@@ -1,9 +1,13 @@
 #include "mlx/lanes.h"
 
 #include <mlx/primitives.h>
+#include <mlx/scheduler.h>
 
 #include <algorithm>
+#include <chrono>
 #include <deque>
+#include <functional>
+#include <thread>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -45,12 +49,52 @@ Lanes &lanes()
 }
 
 struct Lease {
-    Lane &lane = lane_take();
+    Lane *lane = &lane_take();
     ~Lease()
     {
-        lane_give(lane);
+        if (!lane->stuck)
+            lane_give(*lane);
     }
 };
+
+std::atomic<bool> watching = false;
+constexpr int kSpins = 100; /* looks before a wait sleeps between them */
+constexpr auto kLook = std::chrono::microseconds(20);
+/* Whatever is still not done so long after a failure is taken for stuck. */
+constexpr auto kAfterFailure = std::chrono::milliseconds(200);
+
+/* Throws what has failed on the lanes as soon as it has, even where something after it hangs. */
+void check_lanes(const std::vector<Lane *> &lanes, const std::function<bool()> &done)
+{
+    try {
+        for (Lane *lane : lanes)
+            mx::scheduler::check_error(lane->cpu);
+    } catch (...) {
+        const auto until = std::chrono::steady_clock::now() + kAfterFailure;
+        while (!done() && std::chrono::steady_clock::now() < until)
+            std::this_thread::sleep_for(kLook);
+        for (Lane *lane : lanes)
+            lane->stuck = lane->stuck || !done();
+        throw;
+    }
+}
+
+void wait_watching(const std::vector<mx::array> &arrays, const std::vector<Lane *> &lanes)
+{
+    auto done = [&] {
+        return std::all_of(arrays.begin(), arrays.end(),
+                           [](const mx::array &array) { return array.is_available(); });
+    };
+    for (int looks = 0; !done(); looks++) {
+        check_lanes(lanes, done);
+        if (looks < kSpins)
+            std::this_thread::yield();
+        else
+            std::this_thread::sleep_for(kLook);
+    }
+    for (mx::array array : arrays)
+        array.wait(); /* throws what went wrong */
+}
 
 /* The lanes that evaluating these arrays dispatches to: those of all that is not yet evaluated. */
 std::vector<Lane *> lanes_of(const std::vector<mx::array> &arrays)
@@ -99,15 +143,28 @@ void lane_give(Lane &lane)
 Lane &lane()
 {
     static thread_local Lease lease;
-    return lease.lane;
+    if (lease.lane->stuck)
+        lease.lane = &lane_take();
+    return *lease.lane;
+}
+
+void watch_evaluations()
+{
+    watching = true;
 }
 
 void evaluate(std::vector<mx::array> arrays)
 {
+    const std::vector<Lane *> lanes = lanes_of(arrays);
     std::vector<std::unique_lock<std::mutex>> locks;
-    for (Lane *each : lanes_of(arrays))
+    for (Lane *each : lanes)
         locks.emplace_back(each->dispatching);
-    mx::eval(std::move(arrays));
+    if (!watching) {
+        mx::eval(std::move(arrays));
+        return;
+    }
+    mx::async_eval(arrays);
+    wait_watching(arrays, lanes);
 }
 
 } // namespace hk

@@ -9,6 +9,7 @@
 
 #include "mlx/types.h"
 
+#include <atomic>
 #include <mutex>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct Lane {
     mx::Stream cpu;     /* the same one where that is the cpu */
     std::mutex dispatching;
     size_t number;
+    std::atomic<bool> stuck = false; /* MLX waits there for a rank that will not come */
 };
 
 /* This thread's lane, from its first call until the thread ends. */
@@ -28,6 +30,10 @@ Lane &lane();
 /* A lane for something that is no thread; give it back when nothing waits on it any more. */
 Lane &lane_take();
 void lane_give(Lane &lane);
+
+/* From now on evaluate looks for failures while it waits: MLX's own collectives go on after one has
+ * failed, and the next waits for ever. Costs a few microseconds an evaluation. */
+void watch_evaluations();
 
 /* Evaluates arrays, wherever they were composed, and waits. Throws what happened inside. */
 void evaluate(std::vector<mx::array> arrays);

@@ -63,6 +63,9 @@ class Turn
 public:
     Turn(Team &team, hocket_patience *patience) : team_(team)
     {
+        const std::string lost = lost_connection();
+        if (team.engine.backend == Backend::ring && !lost.empty())
+            throw Failure(HOCKET_ERR_PEER_LOST, "MLX: " + lost);
         while (!team.transport->enter())
             check(hocket_patience_wait(patience));
     }
