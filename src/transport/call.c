@@ -169,25 +169,33 @@ static void append_ranks(char *text, size_t size, const hk_comm *comm, const boo
 }
 
 /* The deadline of a collective has passed and the answers are in: who is not there? A rank that
- * answers is in hocket; one that is in the collective, or past it, has arrived. */
+ * answers is in hocket: one that is in the collective, or past it, has arrived, and one that is
+ * still in an earlier call waits like this rank does. At fault is who does not answer; where all
+ * answer, who is behind. */
 static hocket_status late(hk_call *call, int peer)
 {
     hk_comm *comm = call->comm;
-    bool missing[comm->size], present[comm->size];
-    int missing_count = 0;
+    bool silent[comm->size], behind[comm->size], present[comm->size];
+    int silent_count = 0, behind_count = 0;
     for (int i = 0; i < comm->size; i++) {
         present[i] = i == comm->rank || comm->answers[i] > call->what.number;
-        missing[i] = !present[i];
-        missing_count += missing[i];
+        silent[i] = !present[i] && comm->answers[i] == 0;
+        behind[i] = !present[i] && !silent[i];
+        silent_count += silent[i];
+        behind_count += behind[i];
     }
-    if (missing_count == 0 && peer >= 0)
+    bool *missing = silent_count > 0 ? silent : behind;
+    if (silent_count + behind_count == 0 && peer >= 0)
         missing[peer] = true;
-    char who[256] = "", others[256] = "";
+    char who[256] = "", others[256] = "", waiting[256] = "";
     append_ranks(who, sizeof who, comm, missing);
     append_ranks(others, sizeof others, comm, present);
+    if (missing == silent && behind_count > 0)
+        append_ranks(waiting, sizeof waiting, comm, behind);
     hk_error error;
-    hk_error_set(&error, HOCKET_ERR_TIMEOUT, "waited %.1f s for %s; in it: %s",
-                 hk_to_seconds(hk_now() - call->began), who, others);
+    hk_error_set(&error, HOCKET_ERR_TIMEOUT, "waited %.1f s for %s; in it: %s%s%s",
+                 hk_to_seconds(hk_now() - call->began), who, others,
+                 waiting[0] != '\0' ? "; still in an earlier call: " : "", waiting);
     for (int i = 0; i < comm->size; i++)
         if (missing[i])
             hk_error_add_rank(&error, i);
