@@ -330,11 +330,13 @@ hocket_status hocket_split(hocket_group *group, int color, int key, hocket_group
                        "hocket_split on rank %d of %d: color %d is below 0 and not HOCKET_NO_COLOR",
                        group->comm->rank, group->comm->size, color);
     int ranks[group->comm->size], count;
-    uint64_t number;
+    uint64_t number = 0;
     status = split_members(group, color, key, ranks, &count, &number);
+    uint64_t context = hk_context_child(group->comm->context, number, (uint64_t)color);
+    if (status != HOCKET_OK && number > 0 && color != HOCKET_NO_COLOR)
+        hk_comm_abandon(group->comm, context);
     if (status != HOCKET_OK || color == HOCKET_NO_COLOR)
         return status;
-    uint64_t context = hk_context_child(group->comm->context, number, (uint64_t)color);
     return hk_group_open(group->world, group->comm->endpoint, context, ranks, count,
                          group->timeout_s, subgroup);
 }

@@ -305,6 +305,15 @@ hocket_status hk_comm_break(hk_comm *comm, const hk_error *error)
     return status;
 }
 
+void hk_comm_abandon(hk_comm *comm, uint64_t child)
+{
+    hk_endpoint_lock(comm->endpoint);
+    if (comm->fault.status != HOCKET_OK)
+        hk_news_absent(comm, child);
+    hk_endpoint_turn(comm->endpoint, 0);
+    hk_endpoint_unlock(comm->endpoint);
+}
+
 hocket_status hk_comm_check(hk_comm *comm)
 {
     hk_endpoint *endpoint = comm->endpoint;

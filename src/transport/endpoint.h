@@ -84,6 +84,10 @@ hocket_status hk_comm_break(hk_comm *comm, const hk_error *error);
  * count out. */
 hocket_status hk_comm_shrink(hk_comm *comm, hk_time deadline, bool *out);
 
+/* Of a broken group whose split failed here: members that got through it learn that this rank is
+ * not in the child of that context, which breaks. */
+void hk_comm_abandon(hk_comm *comm, uint64_t child);
+
 /* HOCKET_OK, or the group's fault as this thread's error. Looks at the news first. */
 hocket_status hk_comm_check(hk_comm *comm);
 

@@ -121,7 +121,9 @@ static void free_sent(hk_endpoint *endpoint)
 
 /* === Faults ================================================================================== */
 
-static void tell_fault(hk_comm *comm)
+/* That the group of that context, the members' own or a child of theirs, is broken by comm's fault.
+ */
+static void tell_fault(hk_comm *comm, uint64_t context, const char *text)
 {
     const hk_error *error = &comm->fault;
     int world_ranks[HK_ERROR_RANKS_MAX];
@@ -130,9 +132,19 @@ static void tell_fault(hk_comm *comm)
         world_ranks[i] = comm->ranks[error->ranks[i]];
     news head = {.kind = NEWS_BROKEN,
                  .status = (uint32_t)error->status,
-                 .context = comm->context,
+                 .context = context,
                  .rank_count = (uint32_t)count};
-    tell_members(comm, head, world_ranks, error->text);
+    tell_members(comm, head, world_ranks, text);
+}
+
+/* Those who got further than this rank wait for it in the new group. They have it open, or keep the
+ * news until they do. Ranks at fault that are no members of it are not named there. */
+void hk_news_absent(hk_comm *comm, uint64_t child)
+{
+    hk_error absent;
+    hk_error_set(&absent, comm->fault.status,
+                 "a member's split failed; in the parent's numbers: %s", comm->fault.text);
+    tell_fault(comm, child, absent.text);
 }
 
 void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell)
@@ -142,7 +154,7 @@ void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell)
     comm->fault = *error;
     comm->endpoint->faulty = true;
     if (tell)
-        tell_fault(comm);
+        tell_fault(comm, comm->context, comm->fault.text);
 }
 
 /* A transport names ranks of the world. */
@@ -159,22 +171,26 @@ void hk_news_transport_failed(hk_comm *comm)
     hk_news_fault(comm, &error, true);
 }
 
+/* What a member's death means to a group. */
+static void member_lost(hk_comm *comm, int rank)
+{
+    if (rank < 0 || comm->left[rank])
+        return;
+    hk_error error;
+    hk_error_set(&error, HOCKET_ERR_PEER_LOST, "rank %d is lost: it died, or its connection broke",
+                 rank);
+    hk_error_add_rank(&error, rank);
+    hk_news_fault(comm, &error, false);
+}
+
 static void mark_lost(hk_endpoint *endpoint, int peer)
 {
     if (peer == endpoint->rank || endpoint->peers[peer].health != HK_ALIVE)
         return;
     endpoint->peers[peer].health = HK_LOST;
     hk_log(HK_LOG_INFO, endpoint->rank, "rank %d is lost", peer);
-    for (hk_comm *comm = endpoint->comms; comm != NULL; comm = comm->next) {
-        int rank = hk_comm_rank_of(comm, peer);
-        if (rank < 0 || comm->left[rank])
-            continue;
-        hk_error error;
-        hk_error_set(&error, HOCKET_ERR_PEER_LOST,
-                     "rank %d is lost: it died, or its connection broke", rank);
-        hk_error_add_rank(&error, rank);
-        hk_news_fault(comm, &error, false);
-    }
+    for (hk_comm *comm = endpoint->comms; comm != NULL; comm = comm->next)
+        member_lost(comm, hk_comm_rank_of(comm, peer));
     if (endpoint->comms != NULL) /* who has left everything himself is not told goodbye */
         tell_everyone(endpoint, (news){.kind = NEWS_DEAD, .rank_count = 1}, &peer);
 }
@@ -248,17 +264,35 @@ static void heard_in_group(hk_comm *comm, int from, const news *head, const int3
     }
 }
 
+static void forget_early(hk_endpoint *endpoint, hk_early **link)
+{
+    hk_early *early = *link;
+    *link = early->next;
+    endpoint->early_count--;
+    free(early);
+}
+
+/* A group that came to nothing is never opened, so the oldest goes; and it breaks but once. */
 static void keep_early(hk_endpoint *endpoint, int from, const uint8_t *bytes, size_t length)
 {
-    hk_early *early = endpoint->early_count < EARLY_MAX ? malloc(sizeof *early + length) : NULL;
+    news head, other;
+    memcpy(&head, bytes, sizeof head);
+    hk_early **link = &endpoint->early;
+    for (; *link != NULL; link = &(*link)->next) {
+        memcpy(&other, (*link)->bytes, sizeof other);
+        if (head.kind == NEWS_BROKEN && other.kind == head.kind && other.context == head.context)
+            return;
+    }
+    if (endpoint->early_count == EARLY_MAX)
+        forget_early(endpoint, &endpoint->early);
+    hk_early *early = malloc(sizeof *early + length);
     if (early == NULL)
         return;
     early->next = NULL;
     early->from = from;
     early->length = length;
     memcpy(early->bytes, bytes, length);
-    hk_early **link = &endpoint->early;
-    while (*link != NULL)
+    for (link = &endpoint->early; *link != NULL;)
         link = &(*link)->next;
     *link = early;
     endpoint->early_count++;
@@ -314,13 +348,18 @@ void hk_news_opened(hk_comm *comm)
             link = &early->next;
             continue;
         }
-        *link = early->next;
-        endpoint->early_count--;
         heard(endpoint, early->from, early->bytes, early->length);
-        free(early);
+        forget_early(endpoint, link);
     }
     if (endpoint->broken.status != HOCKET_OK)
         hk_news_transport_failed(comm);
+    for (int i = 0; i < comm->size; i++) {
+        hk_health health = endpoint->peers[comm->ranks[i]].health;
+        if (health == HK_LOST)
+            member_lost(comm, i);
+        else if (health == HK_GONE)
+            comm->left[i] = true;
+    }
 }
 
 /* === Listening =============================================================================== */
@@ -368,7 +407,7 @@ void hk_news_digest(hk_endpoint *endpoint)
 void hk_news_left(hk_comm *comm)
 {
     if (comm->fault.status != HOCKET_OK)
-        tell_fault(comm);
+        tell_fault(comm, comm->context, comm->fault.text);
     tell_members(comm, (news){.kind = NEWS_LEFT, .context = comm->context}, NULL, "");
 }
 

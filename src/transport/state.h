@@ -82,12 +82,15 @@ void hk_news_listen(hk_endpoint *endpoint);   /* posts the receives for news */
 void hk_news_digest(hk_endpoint *endpoint);   /* reads what came, frees letters that have gone */
 void hk_news_farewell(hk_endpoint *endpoint); /* to all: this endpoint closes */
 void hk_news_fini(hk_endpoint *endpoint);
-void hk_news_opened(hk_comm *comm); /* replays what came early */
-void hk_news_left(hk_comm *comm);   /* to the members: this rank leaves */
+/* Replays what came early, and what was known of members before there was the group. */
+void hk_news_opened(hk_comm *comm);
+void hk_news_left(hk_comm *comm); /* to the members: this rank leaves */
 /* To the members: what this rank is in. They answer, and compare. */
 void hk_news_roll_call(hk_comm *comm, const hk_what *what);
 /* Breaks the group; the first error stays. tell: the members too. */
 void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell);
+/* To the members of a broken group: this rank is not in its child of that context. */
+void hk_news_absent(hk_comm *comm, uint64_t child);
 /* The transport is broken: so is the group. */
 void hk_news_transport_failed(hk_comm *comm);
 int hk_comm_rank_of(const hk_comm *comm, int world_rank); /* -1: no member */

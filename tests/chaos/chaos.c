@@ -95,7 +95,7 @@ static plan make_plan(const options *o, unsigned long round)
     p.delay_us = choose_delay(p.kind, &random);
     p.thaw = (int)(chaos_random(&random) % THAWS);
     bool frozen = p.kind == FAULT_FREEZE || p.kind == FAULT_FREEZE_INIT;
-    p.timeout_s = frozen || p.kind == FAULT_LATE_MESSAGE ? 1 : p.kind == FAULT_SLOW ? 2 : 10;
+    p.timeout_s = frozen ? 2 : p.kind == FAULT_LATE_MESSAGE ? 1 : p.kind == FAULT_SLOW ? 3 : 10;
     p.init_timeout_s = p.kind == FAULT_FREEZE_INIT || p.kind == FAULT_KILL_INIT ? 2 : 20;
     p.port = free_port();
     return p;
