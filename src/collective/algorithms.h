@@ -48,6 +48,11 @@ hocket_status hk_reduce_to_root(hk_call *call, const void *send, void *recv, siz
                                 hocket_dtype dtype, hocket_reduce reduce, int root,
                                 hk_algorithm algorithm);
 
+/* Whether a block must be folded by one rank from the first operand to the last, not by a ring:
+ * when operands must not change places, and for halves, of which a partial sum that travels would
+ * be rounded at each step. */
+bool hk_reduce_stays(hocket_dtype dtype, hocket_reduce reduce);
+
 /* --- exchange.c ------------------------------------------------------------------------------- */
 
 /* Block j of rank i's send becomes block i of rank j's recv. In place (send == recv) only when

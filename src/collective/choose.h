@@ -19,7 +19,7 @@ typedef struct hk_choice {
 } hk_choice;
 
 /* bytes: of the vector (all_reduce, broadcast, reduce_to), or of all ranks' blocks together.
- * ordered: a reduction whose operands must not change places, for which a ring is never chosen.
+ * ordered: a reduction that one rank must do from first to last, for which a ring is never chosen.
  * Depends on nothing else, so all ranks choose alike. */
 hk_algorithm hk_choose(hk_operation operation, int ranks, size_t bytes, bool ordered);
 

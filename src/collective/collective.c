@@ -63,7 +63,7 @@ hocket_status hk_all_reduce(hk_team *team, hk_call *call, const void *send, void
     if (is_delegate(team))
         return hk_compose_all_reduce(team, call, send, recv, count, dtype, reduce);
     return hk_all_reduce_vector(call, send, recv, count, dtype, reduce,
-                                hk_choose(HK_ALL_REDUCE, n, bytes, !hk_reduce_commutes(reduce)));
+                                hk_choose(HK_ALL_REDUCE, n, bytes, hk_reduce_stays(dtype, reduce)));
 }
 
 static hocket_status reduce_scatter(hk_team *team, hk_call *call, const void *send, void *recv,
@@ -79,7 +79,7 @@ static hocket_status reduce_scatter(hk_team *team, hk_call *call, const void *se
         return hk_compose_reduce_scatter(team, call, send, recv, blocks, dtype, reduce);
     return hk_reduce_scatter_blocks(call, send, recv, blocks, dtype, reduce,
                                     hk_choose(HK_REDUCE_SCATTER, blocks->n, bytes,
-                                              !hk_reduce_commutes(reduce)));
+                                              hk_reduce_stays(dtype, reduce)));
 }
 
 hocket_status hk_reduce_scatter(hk_team *team, hk_call *call, const void *send, void *recv,

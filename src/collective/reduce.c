@@ -19,6 +19,11 @@ static size_t piece_at(size_t count, size_t piece, size_t index, size_t *start)
     return count - *start < piece ? count - *start : piece;
 }
 
+bool hk_reduce_stays(hocket_dtype dtype, hocket_reduce reduce)
+{
+    return !hk_reduce_commutes(reduce) || dtype == HOCKET_FLOAT16 || dtype == HOCKET_BFLOAT16;
+}
+
 /* === Reduce-scatter, direct ====================================================================
  *
  * Every rank sends each block straight to its owner, who folds what it gets in rank order. Each
@@ -310,7 +315,7 @@ hocket_status hk_reduce_to_root(hk_call *call, const void *send, void *recv, siz
         return HOCKET_ERR_NO_MEMORY;
     hocket_status status = hk_reduce_scatter_blocks(call, send, own, &blocks, dtype, reduce,
                                                     hk_choose(HK_REDUCE_SCATTER, n, count * size,
-                                                              !hk_reduce_commutes(reduce)));
+                                                              hk_reduce_stays(dtype, reduce)));
     return status == HOCKET_OK ? hk_gather_blocks(call, own, recv, &blocks, root, HK_DIRECT)
                                : status;
 }
