@@ -43,14 +43,14 @@ static bool has_root(hk_operation operation)
 static hocket_status check_types(const hocket_group *group, const hk_job *job)
 {
     if (has_dtype(job->operation) && !hk_dtype_valid((int)job->dtype))
-        return invalid(group, job, "dtype", (long long)job->dtype);
+        return invalid(group, job, "dtype", (int)job->dtype);
     if (has_root(job->operation) && (job->root < 0 || job->root >= group->comm->size))
         return invalid(group, job, "root", job->root);
     if (has_reduce(job->operation) && !hk_reduce_defined(job->dtype, job->reduce))
         return hk_fail(HOCKET_ERR_INVALID,
-                       "%s on rank %d of %d: the reduction %s (%lld) is not defined for %s",
+                       "%s on rank %d of %d: the reduction %s (%d) is not defined for %s",
                        hk_operation_name(job->operation), group->comm->rank, group->comm->size,
-                       hk_reduce_name(job->reduce), (long long)job->reduce,
+                       hk_reduce_name(job->reduce), (int)job->reduce,
                        hk_dtype_name(job->dtype));
     return HOCKET_OK;
 }
