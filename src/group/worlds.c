@@ -248,6 +248,8 @@ hocket_status hocket_init(const hocket_config *config, hocket_group **group)
     if (settings == NULL)
         return hk_fail_memory(sizeof *settings, "settings");
     hocket_status status = hk_settings_read(config, settings);
+    if (status == HOCKET_OK)
+        status = hk_backend_known(settings->backend);
     if (status == HOCKET_OK && !settings->configured && settings->strict && !is_delegate(settings))
         status = hk_fail(HOCKET_ERR_UNAVAILABLE,
                          "hocket_init: nothing says which ranks there are; start the program with "

@@ -135,6 +135,11 @@ static hocket_status choose(const name_row *row, const hk_meeting *meeting, cons
     return status;
 }
 
+hocket_status hk_backend_known(const char *name)
+{
+    return find_name(name) != NULL ? HOCKET_OK : HOCKET_ERR_INVALID;
+}
+
 hocket_status hk_backend_available(const char *name)
 {
     const name_row *row = find_name(name);

@@ -34,6 +34,9 @@ extern const hk_backend hk_backend_local;
 extern const hk_backend hk_backend_tcp;
 extern const hk_backend hk_backend_shm;
 
+/* INVALID, with the names that there are, when that is none. */
+hocket_status hk_backend_known(const char *name);
+
 /* HOCKET_OK when the backend of that name ("any", "mlx:ring") is there; INVALID: there is none of
  * that name. */
 hocket_status hk_backend_available(const char *name);
