@@ -129,10 +129,17 @@ static hocket_status check_transport(const hocket_transport *t)
     if (t == NULL || t->size < sizeof *t)
         return hk_fail(HOCKET_ERR_INVALID,
                        "the transport's size field is not sizeof(hocket_transport)");
-    if (t->name == NULL || t->rank == NULL || t->world_size == NULL || t->post == NULL ||
-        t->cancel == NULL || t->progress == NULL || t->probe == NULL)
-        return hk_fail(HOCKET_ERR_INVALID, "transport %s leaves a mandatory slot empty",
-                       t->name != NULL ? t->name : "without a name");
+    const struct {
+        const char *name;
+        bool there;
+    } slots[] = {{"name", t->name != NULL},         {"rank", t->rank != NULL},
+                 {"world_size", t->world_size != NULL}, {"post", t->post != NULL},
+                 {"cancel", t->cancel != NULL},     {"progress", t->progress != NULL},
+                 {"probe", t->probe != NULL}};
+    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
+        if (!slots[i].there)
+            return hk_fail(HOCKET_ERR_INVALID, "transport %s leaves the mandatory slot %s empty",
+                           t->name != NULL ? t->name : "without a name", slots[i].name);
     return HOCKET_OK;
 }
 
