@@ -24,10 +24,15 @@ hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, u
     *call = (hk_call){.comm = comm, .deadline = deadline, .what = *what, .tag = tag};
     if (is_collective(call)) {
         call->context = comm->context;
-        call->tag = hk_what_fingerprint(what);
+        uint32_t fingerprint = hk_what_fingerprint(what);
         hk_endpoint_lock(comm->endpoint);
-        if (what->number != HK_NUMBER_OPENING)
+        /* The call before is part of the tag: some that differ cost no rank a wait (two roots that
+         * both broadcast), and show only now. */
+        call->tag = (uint32_t)(hk_mix(comm->previous, fingerprint) >> 32);
+        if (what->number != HK_NUMBER_OPENING) {
             comm->begun = what->number;
+            comm->previous = fingerprint;
+        }
         comm->history[what->number % HK_HISTORY] = *what;
         hk_endpoint_unlock(comm->endpoint);
     } else {

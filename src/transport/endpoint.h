@@ -42,6 +42,7 @@ typedef struct hk_comm {
     bool *left;     /* members that have left the group */
     uint64_t *answers; /* the collective each member last said it is in, + 1 */
     uint64_t begun;    /* the last collective this rank has begun */
+    uint32_t previous; /* its fingerprint */
     hk_what *history;  /* the last HK_HISTORY collectives begun: number n at n % HK_HISTORY */
     struct hk_shrink *shrink; /* what members say of who is left, shrink.c */
     struct hk_comm *next;     /* the endpoint's list */

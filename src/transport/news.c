@@ -411,7 +411,7 @@ void hk_news_left(hk_comm *comm)
     tell_members(comm, (news){.kind = NEWS_LEFT, .context = comm->context}, NULL, "");
 }
 
-void hk_news_roll_call(hk_comm *comm, const hk_what *what)
+static void tell_call(hk_comm *comm, const hk_what *what)
 {
     char text[HK_WHAT_TEXT_MAX];
     hk_what_print(what, text, sizeof text);
@@ -420,6 +420,15 @@ void hk_news_roll_call(hk_comm *comm, const hk_what *what)
                  .number = what->number,
                  .fingerprint = hk_what_fingerprint(what)};
     tell_members(comm, head, NULL, text);
+}
+
+/* The call before may be the one that differs. */
+void hk_news_roll_call(hk_comm *comm, const hk_what *what)
+{
+    const hk_what *before = &comm->history[(what->number - 1) % HK_HISTORY];
+    if (what->number != HK_NUMBER_OPENING && what->number > 1)
+        tell_call(comm, before);
+    tell_call(comm, what);
 }
 
 void hk_news_shrink(hk_comm *comm, const int *out, int count, bool decided)
