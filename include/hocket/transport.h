@@ -35,7 +35,7 @@ enum { HOCKET_OP_SEND = 0, HOCKET_OP_RECV = 1 };
  *
  * A message goes from one rank to another under (context, tag). A receive takes the oldest message
  * from its peer with the same context and tag; messages with the same four arrive in the order of
- * their sends. A message with context 0 is not overtaken by one sent earlier to the same peer,
+ * their sends. A message with context 0 does not overtake one sent earlier to the same peer,
  * whatever its context. */
 typedef struct hocket_op hocket_op;
 struct hocket_op {

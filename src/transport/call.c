@@ -8,6 +8,7 @@
 
 #define ASK_AFTER_NS (20 * HK_MILLISECOND) /* a wait this long asks the others what they are in */
 #define ANSWER_NS (250 * HK_MILLISECOND)   /* at a deadline, for their answers */
+#define NEWS_NS (100 * HK_MILLISECOND)     /* for what a lost peer has said last */
 #define NAP_NS (20 * HK_MILLISECOND)       /* nobody sleeps longer without a look around */
 #define SCRATCH_ALIGNMENT 64
 
@@ -116,6 +117,7 @@ static hocket_status start(hk_call *call, hk_op *op)
     op->base.context = call->context;
     op->base.tag = call->tag;
     hk_endpoint_lock(endpoint);
+    call->round = endpoint->rounds;
     hocket_status status = to_self(op, endpoint)
                                ? hk_self_post(endpoint, &op->base)
                                : endpoint->transport->post(endpoint->self, &op->base);
@@ -227,7 +229,8 @@ static hocket_status verdict(hk_call *call, int peer, hk_time now)
     hk_comm *comm = call->comm;
     if (comm->fault.status != HOCKET_OK && !call->despite_fault)
         return hk_fail_with(&comm->fault);
-    if (peer >= 0 && comm->left[peer])
+    /* What it sent before it left may be there, but not taken by a receive just posted. */
+    if (peer >= 0 && comm->left[peer] && comm->endpoint->rounds != call->round)
         return hk_fail_rank(HOCKET_ERR_PEER_LOST, peer, "rank %d has left the group", peer);
     if (now >= call->deadline)
         return deadline_passed(call, peer, now);
@@ -339,6 +342,28 @@ static bool op_done(void *argument)
     return op->base.done;
 }
 
+struct lost_peer {
+    const hk_comm *comm;
+    int world_rank;
+};
+
+static bool heard_why(void *argument)
+{
+    const struct lost_peer *lost = argument;
+    return lost->comm->endpoint->peers[lost->world_rank].health != HK_ALIVE ||
+           lost->comm->fault.status != HOCKET_OK;
+}
+
+/* A peer that cannot be reached has said why before, or has died: the news has either, and comes
+ * one by one. */
+static void listen_to_lost(hk_call *call, int world_rank)
+{
+    hk_call listen = {.comm = call->comm, .deadline = hk_now() + NEWS_NS};
+    struct lost_peer lost = {call->comm, world_rank};
+    if (!call->comm->endpoint->delegate)
+        hk_await(&listen, heard_why, &lost, -1);
+}
+
 /* What the transport said of an operation, in words. */
 static hocket_status judge(hk_call *call, const hk_op *op)
 {
@@ -353,6 +378,8 @@ static hocket_status judge(hk_call *call, const hk_op *op)
             HOCKET_ERR_MISMATCH, peer,
             "rank %d sent %zu bytes where %zu were expected: the ranks' counts differ", peer, got,
             wanted);
+    if (status == HOCKET_ERR_PEER_LOST)
+        listen_to_lost(call, op->base.peer);
     hocket_status fault = hk_comm_check(call->comm);
     if (fault != HOCKET_OK)
         return fault;

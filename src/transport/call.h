@@ -36,6 +36,7 @@ typedef struct hk_call {
     hk_time began;      /* waiting, 0: has not waited */
     bool asked;         /* the others what they are in */
     bool despite_fault; /* the wait is about who is left */
+    unsigned long round; /* of progress, in which the last operation was posted */
     hk_time grace;      /* until when their answers are awaited after the deadline, 0: not yet */
 } hk_call;
 

@@ -100,6 +100,7 @@ void hk_endpoint_turn(hk_endpoint *endpoint, hk_time wait)
     if (endpoint->broken.status == HOCKET_OK &&
         endpoint->transport->progress(endpoint->self, wait) != HOCKET_OK)
         transport_failed(endpoint);
+    endpoint->rounds++;
     hk_news_digest(endpoint);
 }
 

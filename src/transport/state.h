@@ -39,7 +39,7 @@ struct hk_endpoint {
     pthread_mutex_t turn_lock;
     pthread_cond_t turn; /* something was completed, or the lead is free */
     unsigned long turns; /* how often that was said; under turn_lock */
-    unsigned long completed;
+    unsigned long completed, rounds; /* operations; rounds of progress */
     hk_time looked;      /* when a call last looked for news without having to wait */
     hk_time spin, yield; /* how long a wait spins, then yields, before it sleeps */
 
