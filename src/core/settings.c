@@ -363,6 +363,12 @@ static hocket_status read_switch(const char *name, bool *on)
     return HOCKET_OK;
 }
 
+static hocket_status read_text(const char *name, char *text, size_t size)
+{
+    const char *value = variable(name);
+    return value != NULL ? copy_text(name, value, text, size) : HOCKET_OK;
+}
+
 static hocket_status read_rest(const hocket_config *config, hk_settings *settings)
 {
     const char *backend = config->backend;
@@ -374,6 +380,10 @@ static hocket_status read_rest(const hocket_config *config, hk_settings *setting
     hocket_status status = read_switch("HOCKET_INSECURE", &settings->insecure);
     if (status == HOCKET_OK)
         status = read_switch("HOCKET_ENCRYPT", &settings->encrypt);
+    if (status == HOCKET_OK)
+        status = read_text("HOCKET_FAULT", settings->fault, sizeof settings->fault);
+    if (status == HOCKET_OK)
+        status = read_text("HOCKET_TRACE", settings->trace, sizeof settings->trace);
     if (status != HOCKET_OK)
         return status;
     settings->strict = config->strict;

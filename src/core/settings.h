@@ -11,6 +11,7 @@
 #define HK_BACKEND_MAX 32      /* with its NUL */
 #define HK_COORDINATOR_MAX 300 /* with its NUL */
 #define HK_PATH_MAX 4096
+#define HK_FAULT_MAX 256       /* with its NUL */
 #define HK_TIMEOUT_DEFAULT_S 300.0
 #define HK_INIT_TIMEOUT_DEFAULT_S 60.0
 
@@ -26,6 +27,8 @@ typedef struct hk_settings {
     bool insecure;              /* HOCKET_INSECURE=1: without a secret, beyond loopback too */
     bool encrypt;         /* HOCKET_ENCRYPT=1: seal what travels; needs a secret */
     char hostfile[HK_PATH_MAX]; /* HOCKET_HOSTFILE, else MLX_HOSTFILE; "" for none */
+    char fault[HK_FAULT_MAX];   /* HOCKET_FAULT, transport/wrap.h has the grammar; "" for none */
+    char trace[HK_PATH_MAX];    /* HOCKET_TRACE: where the ranks' traces go; "" for none */
     const char *launcher; /* whose variables gave the rank, "Open MPI"; NULL: config or HOCKET_* */
 } hk_settings;
 

@@ -6,6 +6,7 @@
 #include "group/group.h"
 #include "transport/local.h"
 #include "transport/table.h"
+#include "transport/wrap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -217,6 +218,20 @@ static hocket_status open_transport(const hk_settings *settings, const hocket_tr
     return hk_local_open("", 0, 1, deadline, transport, self);
 }
 
+/* HOCKET_FAULT and HOCKET_TRACE. The trace lies outside, where it sees the delays. */
+static hocket_status wrap_as_asked(const hk_settings *settings, const hocket_transport **transport,
+                                   void **self)
+{
+    hocket_status status = HOCKET_OK;
+    if (settings->fault[0] != '\0')
+        status = hk_fault_wrap(*transport, *self, settings->fault, transport, self);
+    if (status == HOCKET_OK && settings->trace[0] != '\0')
+        status = hk_trace_wrap(*transport, *self, settings->trace, transport, self);
+    if (status != HOCKET_OK && (*transport)->close != NULL)
+        (*transport)->close(*self, false);
+    return status;
+}
+
 static hocket_status open_world(const hk_settings *settings, hocket_group **group)
 {
     char key[KEY_MAX];
@@ -228,7 +243,13 @@ static hocket_status open_world(const hk_settings *settings, hocket_group **grou
     const hocket_transport *transport;
     void *self;
     hk_endpoint *endpoint;
-    hocket_status status = open_transport(settings, &transport, &self);
+    hocket_status status = HOCKET_OK;
+    if (settings->fault[0] != '\0')
+        status = hk_fault_check(settings->fault); /* before any other rank is bothered */
+    if (status == HOCKET_OK)
+        status = open_transport(settings, &transport, &self);
+    if (status == HOCKET_OK)
+        status = wrap_as_asked(settings, &transport, &self);
     if (status != HOCKET_OK)
         return status;
     status = hk_endpoint_open(transport, self, &endpoint);
