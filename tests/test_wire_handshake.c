@@ -266,7 +266,7 @@ static void *call(void *argument)
 {
     caller *one = argument;
     one->status =
-        hk_dial(one->where, &one->hello, &one->key, 0, one->deadline, &one->fd, &one->peer);
+        hk_dial(one->where, &one->hello, &one->key, 0, one->deadline, NULL, &one->fd, &one->peer);
     one->error = *hk_error_last();
     return NULL;
 }
@@ -484,7 +484,8 @@ static void without_a_secret_only_loopback_is_served(void **state)
     hk_hello hello = dialer_hello();
     int fd;
     hk_time start = hk_now(); /* nothing is sent, so the deadline need not pass */
-    assert_int_equal(hk_dial("192.0.2.1:1", &hello, &open, 0, hk_deadline_after(5), &fd, NULL),
+    assert_int_equal(hk_dial("192.0.2.1:1", &hello, &open, 0, hk_deadline_after(5), NULL, &fd,
+                             NULL),
                      HOCKET_ERR_AUTH);
     assert_true(hk_now() - start < HK_SECOND);
     assert_int_equal(hk_address_resolve("[::1]:1", addresses, &count), HOCKET_OK);

@@ -4,6 +4,7 @@
 
 #include "core/status.h"
 #include "transport/link.h"
+#include "wire/mesh.h"
 #include "wire/socket.h"
 #include "wire/unsent.h"
 #include <errno.h>
@@ -279,15 +280,11 @@ static void number_hosts(tcp *t, const hk_meeting *meeting)
     }
 }
 
-static hocket_status adopt(tcp *t, int rank, int fd, hk_peer *peer, bool encrypt)
+/* Takes the connection over, also on failure. */
+static hocket_status adopt(tcp *t, int rank, hk_mesh_end *end, bool encrypt)
 {
-    hocket_status status = HOCKET_OK;
-    hk_pipe pipe = {.fd = fd};
-    if (t->links[rank].pipe.fd >= 0)
-        status = hk_fail(HOCKET_ERR_PROTOCOL, "rank %d connected twice", rank);
-    if (status == HOCKET_OK)
-        status = hk_pipe_open(&pipe, fd, encrypt ? peer : NULL);
-    sodium_memzero(peer, sizeof *peer);
+    hk_pipe pipe = {.fd = end->fd};
+    hocket_status status = hk_pipe_open(&pipe, end->fd, encrypt ? &end->peer : NULL);
     if (status == HOCKET_OK)
         status = hk_link_open(&t->links[rank], pipe, rank, &t->box, &t->gone[rank]);
     if (status != HOCKET_OK)
@@ -295,90 +292,25 @@ static hocket_status adopt(tcp *t, int rank, int fd, hk_peer *peer, bool encrypt
     return status;
 }
 
-typedef struct door { /* where a rank listens */
-    char where[HK_ADDRESS_TEXT_MAX];
-    bool encrypt; /* it wants its connections sealed; if one does, all do */
-} door;
-
-/* Each rank dials those below it ... */
-static hocket_status dial_lower(tcp *t, const hk_meeting *meeting, door *doors,
-                                const hk_hello *self, bool encrypt)
-{
-    for (int i = 0; i < t->rank; i++) {
-        hk_hello hello = *self;
-        hello.peer = i;
-        hk_peer peer;
-        int fd;
-        doors[i].where[HK_ADDRESS_TEXT_MAX - 1] = '\0';
-        hocket_status status = hk_dial(doors[i].where, &hello, hk_meeting_key(meeting),
-                                       BUFFER_BYTES, hk_meeting_deadline(meeting), &fd, &peer);
-        if (status == HOCKET_OK)
-            status = adopt(t, i, fd, &peer, encrypt);
-        if (status != HOCKET_OK)
-            return status;
-    }
-    return HOCKET_OK;
-}
-
-/* ... and is dialled by those above. Rank 0 dials nobody, so the first steps are always possible.
- */
-static hocket_status accept_higher(tcp *t, const hk_meeting *meeting, hk_reception *reception,
-                                   bool encrypt)
-{
-    for (int left = t->size - 1 - t->rank; left > 0; left--) {
-        hk_peer peer;
-        int fd;
-        hocket_status status =
-            hk_reception_next(reception, hk_meeting_deadline(meeting), &fd, &peer);
-        if (status != HOCKET_OK)
-            return status;
-        if (peer.hello.rank <= t->rank) {
-            hk_socket_close(fd);
-            left++;
-            continue;
-        }
-        status = adopt(t, peer.hello.rank, fd, &peer, encrypt);
-        if (status != HOCKET_OK)
-            return status;
-    }
-    return HOCKET_OK;
-}
-
 static hocket_status join_mesh(tcp *t, hk_meeting *meeting, bool encrypt)
 {
-    hk_address here = *hk_meeting_address(meeting), bound;
-    hk_hello self = {.purpose = HK_PURPOSE_MESH,
-                     .rank = t->rank,
-                     .peer = -1,
-                     .world_size = t->size,
-                     .job = hk_meeting_job(meeting)};
-    door *doors = calloc((size_t)t->size, sizeof *doors), mine = {.encrypt = encrypt};
-    hk_reception *reception = NULL;
-    int listener;
-    if (doors == NULL)
-        return hk_fail_memory((size_t)t->size * sizeof *doors, "addresses");
-    hocket_status status = HOCKET_OK;
     if (encrypt && hk_meeting_key(meeting)->open)
-        status =
-            hk_fail(HOCKET_ERR_AUTH, "HOCKET_ENCRYPT=1 needs a secret: set HOCKET_SECRET_FILE");
-    if (status == HOCKET_OK)
-        status = hk_socket_listen(&here, BUFFER_BYTES, 0, &listener, &bound);
-    if (status == HOCKET_OK)
-        status = hk_reception_open(listener, &self, hk_meeting_key(meeting), &reception);
-    if (status == HOCKET_OK)
-        hk_address_format(&bound, mine.where);
-    if (status == HOCKET_OK)
-        status = hk_meeting_all_gather(meeting, &mine, sizeof mine, doors);
-    for (int i = 0; i < t->size && status == HOCKET_OK; i++)
-        encrypt |= doors[i].encrypt;
-    if (status == HOCKET_OK)
-        status = dial_lower(t, meeting, doors, &self, encrypt);
-    if (status == HOCKET_OK)
-        status = accept_higher(t, meeting, reception, encrypt);
-    if (status == HOCKET_OK)
-        status = hk_meeting_barrier(meeting);
-    hk_reception_close(reception);
-    free(doors);
+        return hk_fail(HOCKET_ERR_AUTH, "HOCKET_ENCRYPT=1 needs a secret: set HOCKET_SECRET_FILE");
+    hk_mesh_end *ends = calloc((size_t)t->size, sizeof *ends);
+    if (ends == NULL)
+        return hk_fail_memory((size_t)t->size * sizeof *ends, "connections");
+    hocket_status status = hk_mesh_open(meeting, BUFFER_BYTES, &encrypt, ends);
+    bool open = status == HOCKET_OK;
+    for (int i = 0; i < t->size && open; i++) {
+        if (i == t->rank)
+            continue;
+        if (status == HOCKET_OK)
+            status = adopt(t, i, &ends[i], encrypt);
+        else
+            hk_socket_close(ends[i].fd);
+    }
+    sodium_memzero(ends, (size_t)t->size * sizeof *ends);
+    free(ends);
     return status;
 }
 

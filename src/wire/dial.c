@@ -38,8 +38,7 @@ static hocket_status judge_verdict(const hk_proof *proof, hk_verdict verdict, bo
     case HK_VERDICT_ASTRAY:
         return hk_fail(HOCKET_ERR_PROTOCOL, "is rank %d of another job, or of another part of it",
                        other->rank);
-    case HK_VERDICT_STRANGER:
-        break;
+    case HK_VERDICT_STRANGER: break;
     }
     return hk_fail(HOCKET_ERR_PROTOCOL, "answers with an unknown verdict");
 }
@@ -150,7 +149,8 @@ static hocket_status fail_late(const dialing *dial, hk_time since)
 }
 
 hocket_status hk_dial(const char *where, const hk_hello *hello, const hk_key *key,
-                      size_t buffer_bytes, hk_time deadline, int *fd, hk_peer *peer)
+                      size_t buffer_bytes, hk_time deadline, const hk_lookout *lookout, int *fd,
+                      hk_peer *peer)
 {
     dialing dial = {.where = where, .hello = hello, .key = key, .buffer_bytes = buffer_bytes};
     hk_time since = hk_now(), pause = RETRY_FIRST;
@@ -159,6 +159,8 @@ hocket_status hk_dial(const char *where, const hk_hello *hello, const hk_key *ke
         bool final = false;
         hocket_status status = try_all(&dial, deadline, fd, peer, &final);
         if (status == HOCKET_OK || final)
+            return status;
+        if (lookout != NULL && (status = lookout->look(lookout->owner)) != HOCKET_OK)
             return status;
         hk_time left = hk_deadline_left(deadline);
         if (left == 0)

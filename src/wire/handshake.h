@@ -62,14 +62,21 @@ typedef struct hk_peer { /* who is at the other end, proven */
     unsigned char send_key[HK_KEY_BYTES], recv_key[HK_KEY_BYTES]; /* fresh; ours to them, back */
 } hk_peer;
 
+/* What else is to be looked at between attempts: a failure ends the dialling with it. */
+typedef struct hk_lookout {
+    hocket_status (*look)(void *owner);
+    void *owner;
+} hk_lookout;
+
 /* Connects to "host:port" and shakes hands: hello->peer must be there. Tries again until the
- * deadline when nobody listens, the connection closes, or whoever answers fails the handshake. peer
- * (may be NULL) is who answered. The connection is the caller's. MISMATCH: a proven rank has
- * another world size; after the deadline the status of the last attempt: TIMEOUT when nobody was
- * there, AUTH when the other does not know the secret, PROTOCOL when it speaks something else.
- * The rank at fault is hello->peer. */
+ * deadline when nobody listens, the connection closes, or whoever answers fails the handshake, and
+ * keeps the lookout (may be NULL) meanwhile. peer (may be NULL) is who answered. The connection is
+ * the caller's. MISMATCH: a proven rank has another world size; after the deadline the status of
+ * the last attempt: TIMEOUT when nobody was there, AUTH when the other does not know the secret,
+ * PROTOCOL when it speaks something else. The rank at fault is hello->peer. */
 hocket_status hk_dial(const char *where, const hk_hello *hello, const hk_key *key,
-                      size_t buffer_bytes, hk_time deadline, int *fd, hk_peer *peer);
+                      size_t buffer_bytes, hk_time deadline, const hk_lookout *lookout, int *fd,
+                      hk_peer *peer);
 
 /* A reception: a listener and the strangers in its hall, all served at once. */
 typedef struct hk_reception hk_reception;

@@ -145,7 +145,7 @@ static hocket_status arrive(hk_meeting *meeting, const hk_step *step, unsigned c
                      .world_size = star->world_size};
     hk_star_link *link = &star->links[0];
     hocket_status status =
-        hk_dial(meeting->where, &self, &meeting->key, 0, star->deadline, &link->fd, NULL);
+        hk_dial(meeting->where, &self, &meeting->key, 0, star->deadline, NULL, &link->fd, NULL);
     if (status == HOCKET_OK)
         status = hk_address_local(link->fd, &star->outward);
     if (status != HOCKET_OK)
@@ -274,6 +274,11 @@ hocket_status hk_meeting_broadcast(hk_meeting *meeting, void *data, size_t bytes
 hocket_status hk_meeting_barrier(hk_meeting *meeting)
 {
     return hk_meeting_broadcast(meeting, NULL, 0);
+}
+
+hocket_status hk_meeting_look(hk_meeting *meeting)
+{
+    return hk_star_look(&meeting->star);
 }
 
 int hk_meeting_rank(const hk_meeting *meeting)

@@ -37,6 +37,10 @@ hocket_status hk_meeting_broadcast(hk_meeting *meeting, void *data, size_t bytes
 /* Returns when all ranks have called it. */
 hocket_status hk_meeting_barrier(hk_meeting *meeting);
 
+/* Between steps, without waiting: HOCKET_OK, or why the meeting is over. For who waits meanwhile
+ * for something else, for which all ranks must be alive. */
+hocket_status hk_meeting_look(hk_meeting *meeting);
+
 /* Does not wait for the others. NULL is fine. */
 void hk_meeting_close(hk_meeting *meeting);
 

@@ -119,10 +119,8 @@ static bool is_passing(int error)
     case EHOSTDOWN:
     case EHOSTUNREACH:
     case EOPNOTSUPP:
-    case ENETUNREACH:
-        return true;
-    default:
-        return error == EAGAIN || error == EWOULDBLOCK;
+    case ENETUNREACH: return true;
+    default: return error == EAGAIN || error == EWOULDBLOCK;
     }
 }
 
@@ -273,6 +271,16 @@ hocket_status hk_socket_recv_some(int fd, void *data, size_t bytes, size_t *done
 {
     ssize_t got = bytes == 0 ? 1 : recv(fd, data, bytes, 0);
     *done = got > 0 && bytes > 0 ? (size_t)got : 0;
+    if (got == 0)
+        return fail_peer(fd, "receive from", 0);
+    return got > 0 || is_nothing_now(errno) ? HOCKET_OK : fail_peer(fd, "receive from", errno);
+}
+
+hocket_status hk_socket_peek(int fd, bool *any)
+{
+    char byte;
+    ssize_t got = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    *any = got > 0;
     if (got == 0)
         return fail_peer(fd, "receive from", 0);
     return got > 0 || is_nothing_now(errno) ? HOCKET_OK : fail_peer(fd, "receive from", errno);

@@ -43,6 +43,9 @@ hocket_status hk_socket_recv_all(int fd, void *data, size_t bytes, hk_time deadl
 hocket_status hk_socket_send_some(int fd, const void *data, size_t bytes, size_t *done);
 hocket_status hk_socket_recv_some(int fd, void *data, size_t bytes, size_t *done);
 
+/* Whether bytes wait to be read. PEER_LOST when the connection has ended instead, SYSTEM. */
+hocket_status hk_socket_peek(int fd, bool *any);
+
 /* -1 is fine. */
 void hk_socket_close(int fd);
 

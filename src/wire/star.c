@@ -532,6 +532,36 @@ hocket_status hk_star_ask(hk_star *star, const hk_step *step, const void *block,
     return hk_fail_with(&star->fault);
 }
 
+/* Rank 0's only word between steps is a failure. */
+static hocket_status look_at_coordinator(hk_star *star)
+{
+    bool any;
+    hocket_status status = hk_socket_peek(star->links[0].fd, &any);
+    if (status == HOCKET_OK && !any)
+        return HOCKET_OK;
+    const hk_step none = {.result_bytes = SIZE_MAX};
+    status = status == HOCKET_OK ? read_answer(star, &none, NULL) : fail_coordinator(star);
+    break_star(star);
+    hk_star_close(star);
+    return status;
+}
+
+hocket_status hk_star_look(hk_star *star)
+{
+    if (star->broken)
+        return hk_fail_with(&star->fault);
+    if (star->rank != 0)
+        return look_at_coordinator(star);
+    for (int r = 1; r < star->world_size; r++) {
+        bool any;
+        if (hk_socket_peek(star->links[r].fd, &any) == HOCKET_OK)
+            continue;
+        fail_lost(star, r);
+        return fail_all(star);
+    }
+    return HOCKET_OK;
+}
+
 void hk_star_close(hk_star *star)
 {
     hk_reception_close(star->reception);

@@ -60,6 +60,10 @@ hocket_status hk_star_answer(hk_star *star, const hk_step *step, const void *res
 /* The others: a block for a result. */
 hocket_status hk_star_ask(hk_star *star, const hk_step *step, const void *block, void *result);
 
+/* Between steps: HOCKET_OK, or a failure when a rank is gone (rank 0 tells the others) or rank 0
+ * says so. Does not wait. */
+hocket_status hk_star_look(hk_star *star);
+
 void hk_star_close(hk_star *star);
 
 #endif
