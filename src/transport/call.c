@@ -427,27 +427,22 @@ hocket_status hk_finish_all(hk_call *call, hk_op *ops, int count)
 hocket_status hk_exchange(hk_call *call, int to, const void *send, size_t send_bytes, int from,
                           void *recv, size_t recv_bytes)
 {
-    hk_op ops[2];
-    hocket_status status = hk_start_recv(call, &ops[0], from, recv, recv_bytes);
+    hocket_status status = hk_start_recv(call, &call->own[0], from, recv, recv_bytes);
     if (status == HOCKET_OK)
-        status = hk_start_send(call, &ops[1], to, send, send_bytes);
-    if (status == HOCKET_OK)
-        status = hk_finish_all(call, ops, 2);
-    return status;
+        status = hk_start_send(call, &call->own[1], to, send, send_bytes);
+    return status == HOCKET_OK ? hk_finish_all(call, call->own, 2) : status;
 }
 
 hocket_status hk_send(hk_call *call, int to, const void *data, size_t bytes)
 {
-    hk_op op;
-    hocket_status status = hk_start_send(call, &op, to, data, bytes);
-    return status == HOCKET_OK ? hk_finish(call, &op) : status;
+    hocket_status status = hk_start_send(call, &call->own[0], to, data, bytes);
+    return status == HOCKET_OK ? hk_finish(call, &call->own[0]) : status;
 }
 
 hocket_status hk_recv(hk_call *call, int from, void *data, size_t bytes)
 {
-    hk_op op;
-    hocket_status status = hk_start_recv(call, &op, from, data, bytes);
-    return status == HOCKET_OK ? hk_finish(call, &op) : status;
+    hocket_status status = hk_start_recv(call, &call->own[0], from, data, bytes);
+    return status == HOCKET_OK ? hk_finish(call, &call->own[0]) : status;
 }
 
 /* === Native collectives ====================================================================== */

@@ -32,12 +32,13 @@ typedef struct hk_call {
     hk_time deadline;
     hk_what what;
     hk_op *posted;
-    void *scratch;      /* the pieces, a list freed by hk_call_end */
-    hk_time began;      /* waiting, 0: has not waited */
-    bool asked;         /* the others what they are in */
-    bool despite_fault; /* the wait is about who is left */
+    hk_op own[2];        /* of hk_exchange, hk_send and hk_recv */
+    void *scratch;       /* the pieces, a list freed by hk_call_end */
+    hk_time began;       /* waiting, 0: has not waited */
+    bool asked;          /* the others what they are in */
+    bool despite_fault;  /* the wait is about who is left */
     unsigned long round; /* of progress, in which the last operation was posted */
-    hk_time grace;      /* until when their answers are awaited after the deadline, 0: not yet */
+    hk_time grace;       /* until when their answers are awaited after the deadline, 0: not yet */
 } hk_call;
 
 /* what->number > 0: a collective, whose tag is its fingerprint; else messages with this tag. Fails
