@@ -195,8 +195,8 @@ static void check_waiting(world *w)
         if (s->op.done)
             end_slot(s);
         else if (s->op.scratch[0] == NULL)
-            FUZZ_CHECK(!w->gone[s->op.peer] && !hk_mailbox_probe(&w->box, s->op.peer, s->op.context,
-                                                                 s->op.tag, &length));
+            FUZZ_CHECK(!w->gone[s->op.peer] &&
+                       !hk_mailbox_probe(&w->box, s->op.peer, s->op.context, s->op.tag, &length));
     }
 }
 

@@ -10,11 +10,26 @@
 #include <unistd.h>
 
 static const char *const names[] = {
-    "HOCKET_RANK",          "HOCKET_WORLD_SIZE", "HOCKET_COORDINATOR", "HOCKET_BACKEND",
-    "HOCKET_TIMEOUT",       "HOCKET_INSECURE",   "HOCKET_SECRET",      "MLX_RANK",
-    "OMPI_COMM_WORLD_RANK", "PMI_RANK",          "PMI_SIZE",           "OMPI_COMM_WORLD_SIZE",
-    "RANK",                 "WORLD_SIZE",        "MASTER_ADDR",        "MASTER_PORT",
-    "SLURM_PROCID",         "SLURM_NTASKS",      "HOCKET_SECRET_FILE", "HOCKET_HOSTFILE",
+    "HOCKET_RANK",
+    "HOCKET_WORLD_SIZE",
+    "HOCKET_COORDINATOR",
+    "HOCKET_BACKEND",
+    "HOCKET_TIMEOUT",
+    "HOCKET_INSECURE",
+    "HOCKET_SECRET",
+    "MLX_RANK",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "PMI_SIZE",
+    "OMPI_COMM_WORLD_SIZE",
+    "RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "SLURM_PROCID",
+    "SLURM_NTASKS",
+    "HOCKET_SECRET_FILE",
+    "HOCKET_HOSTFILE",
     "MLX_HOSTFILE",
 };
 enum { NAMES = sizeof names / sizeof names[0], FIRST_FILE = 18, VALUE_MAX = 8192 };
