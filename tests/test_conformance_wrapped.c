@@ -1,5 +1,6 @@
 /* Transports with random delays, or a trace, around them, through the conformance suite: what holds
- * over a transport holds over a slow one. `test_conformance_wrapped "fault(tcp)"` tries one alone. */
+ * over a transport holds over a slow one. `test_conformance_wrapped "fault(tcp)"` tries one alone.
+ */
 #include "conformance.h"
 
 #include <unistd.h>
