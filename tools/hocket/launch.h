@@ -19,6 +19,7 @@ typedef struct hk_launch {
     hk_list env;      /* K=V */
     const char *cwd;  /* NULL: where we are */
     int stdin_rank;   /* or HK_STDIN_NONE */
+    bool terminal;    /* what stdin_rank writes to stderr reaches a terminal at once */
     char **program;   /* NULL-terminated */
     int threads;      /* for each rank's own arithmetic */
     int coordinator_port;

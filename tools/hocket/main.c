@@ -7,10 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const hk_command hk_command_run, hk_command_doctor;
+extern const hk_command hk_command_run, hk_command_bench, hk_command_doctor;
 static const hk_command command_help;
 
-const hk_command *const hk_commands[] = {&hk_command_run, &hk_command_doctor, &command_help, NULL};
+const hk_command *const hk_commands[] = {&hk_command_run, &hk_command_bench, &hk_command_doctor,
+                                         &command_help, NULL};
 
 const hk_command *hk_command_find(const char *name)
 {

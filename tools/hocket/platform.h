@@ -11,6 +11,10 @@ int hk_cores(void);
 /* The memory of this machine in bytes; 0 if the system does not say. */
 uint64_t hk_memory_bytes(void);
 
+/* The most memory that was ever resident in this process, libraries included, in bytes; 0 if the
+ * system does not say. */
+uint64_t hk_peak_memory_bytes(void);
+
 /* From now on orphaned descendants of this process become its children, where the system has that;
  * elsewhere a process that left its rank's process group is out of reach. */
 void hk_adopt_orphans(void);

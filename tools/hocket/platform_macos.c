@@ -1,6 +1,7 @@
 #include "platform.h"
 
 #include <libproc.h>
+#include <sys/resource.h>
 #include <sys/sysctl.h>
 #include <unistd.h>
 
@@ -15,6 +16,12 @@ uint64_t hk_memory_bytes(void)
     uint64_t bytes = 0;
     size_t size = sizeof bytes;
     return sysctlbyname("hw.memsize", &bytes, &size, NULL, 0) == 0 ? bytes : 0;
+}
+
+uint64_t hk_peak_memory_bytes(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss : 0;
 }
 
 /* macOS gives orphans to launchd. */

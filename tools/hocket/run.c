@@ -82,6 +82,8 @@ static const hk_term variables[] = {
     {"HOCKET_COORDINATOR", "where rank 0 listens while the ranks meet"},
     {"HOCKET_BACKEND", "as --backend says"},
     {"HOCKET_SECRET_FILE", "a file with the job's secret, made for this job alone"},
+    {"HOCKET_TERMINAL",
+     "1 for the rank that reads standard input, if both that and standard error are a terminal"},
     {"OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, MKL_NUM_THREADS, VECLIB_MAXIMUM_THREADS",
      "the rank's share of the cores, unless set already"},
     {"MLX_RANK, MLX_HOSTFILE", "with the backends mlx, mlx:any and mlx:ring"},
@@ -271,6 +273,7 @@ static int launch_program(const run_options *given, char **program)
         .timeout_s = given->timeout_s,
         .env = given->env,
         .cwd = given->cwd,
+        .terminal = isatty(STDIN_FILENO) && isatty(STDERR_FILENO),
         .program = program,
         .threads = hk_cores() / given->n,
     };

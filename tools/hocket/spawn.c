@@ -121,6 +121,9 @@ static bool set_environment(const hk_launch *launch, int rank, int secret)
     if (launch->mlx_hostfile &&
         (setenv("MLX_HOSTFILE", launch->mlx_hostfile, 1) < 0 || !set_number("MLX_RANK", rank)))
         return false;
+    unsetenv("HOCKET_TERMINAL");
+    if (launch->terminal && rank == launch->stdin_rank && setenv("HOCKET_TERMINAL", "1", 1) < 0)
+        return false;
     return share_cores(launch->threads) && set_number("HOCKET_RANK", rank) &&
            set_number("HOCKET_WORLD_SIZE", launch->world_size) &&
            setenv("HOCKET_COORDINATOR", coordinator, 1) == 0 &&
