@@ -230,6 +230,7 @@ static void free_comm(hk_comm *comm)
 {
     free(comm->ranks);
     free(comm->left);
+    free(comm->stayed);
     free(comm->answers);
     free(comm->history);
     hk_shrink_free(comm->shrink);
@@ -249,9 +250,11 @@ hocket_status hk_comm_open(hk_endpoint *endpoint, uint64_t context, const int *r
     new->rank = -1;
     new->ranks = calloc((size_t)size, sizeof *new->ranks);
     new->left = calloc((size_t)size, sizeof *new->left);
+    new->stayed = calloc((size_t)size, sizeof *new->stayed);
     new->answers = calloc((size_t)size, sizeof *new->answers);
     new->history = calloc(HK_HISTORY, sizeof *new->history);
-    if (new->ranks == NULL || new->left == NULL || new->answers == NULL || new->history == NULL) {
+    if (new->ranks == NULL || new->left == NULL || new->stayed == NULL || new->answers == NULL ||
+        new->history == NULL) {
         free_comm(new);
         return hk_fail_memory((size_t)size * 16, "a group's members");
     }

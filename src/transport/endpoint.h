@@ -40,6 +40,7 @@ typedef struct hk_comm {
     /* Under the endpoint's lock. */
     hk_error fault; /* why the group is broken (status HOCKET_OK: it is not); ranks of the group */
     bool *left;     /* members that have left the group */
+    uint64_t *stayed; /* the last collective that each of them had begun */
     uint64_t *answers; /* the collective each member last said it is in, + 1 */
     uint64_t begun;    /* the last collective this rank has begun */
     uint32_t previous; /* its fingerprint */

@@ -2,7 +2,7 @@
  *
  *   DEAD     a rank has died                      -> every group with that member breaks
  *   BYE      this endpoint has no groups left     -> its end of the connection is no death
- *   LEFT     this rank left one group             -> who waits for it there need not wait
+ *   LEFT     this rank left one group after #16   -> who waits for it there need not wait
  *   BROKEN   a group is broken, why, whose fault  -> it breaks here too
  *   ROLL     "I am in #17: all_reduce ..."        -> compare with what I was in at #17; answer
  *   SHRINK   "these are out; decided or not"      -> shrink.c
@@ -255,7 +255,10 @@ static void heard_in_group(hk_comm *comm, int from, const news *head, const int3
     if (rank < 0)
         return;
     switch (head->kind) {
-    case NEWS_LEFT: comm->left[rank] = true; break;
+    case NEWS_LEFT:
+        comm->left[rank] = true;
+        comm->stayed[rank] = head->number;
+        break;
     case NEWS_BROKEN: heard_broken(comm, head, ranks, text); break;
     case NEWS_ROLL: heard_roll(comm, rank, head, text); break;
     case NEWS_SHRINK: heard_shrink(comm, rank, head, ranks); break;
@@ -408,7 +411,8 @@ void hk_news_left(hk_comm *comm)
 {
     if (comm->fault.status != HOCKET_OK)
         tell_fault(comm, comm->context, comm->fault.text);
-    tell_members(comm, (news){.kind = NEWS_LEFT, .context = comm->context}, NULL, "");
+    news head = {.kind = NEWS_LEFT, .context = comm->context, .number = comm->begun};
+    tell_members(comm, head, NULL, "");
 }
 
 static void tell_call(hk_comm *comm, const hk_what *what)
