@@ -249,7 +249,10 @@ const struct harness_backend harness_local = {
     .name = "local", .open = open_by_init, .duplicates = true};
 const struct harness_backend harness_tcp = {
     .name = "tcp", .open = open_by_init, .duplicates = true};
-const struct harness_backend *const harness_backends[] = {&harness_local, &harness_tcp, NULL};
+const struct harness_backend harness_shm = {
+    .name = "shm", .open = open_by_init, .duplicates = true};
+const struct harness_backend *const harness_backends[] = {&harness_local, &harness_tcp,
+                                                          &harness_shm, NULL};
 
 static void member_run(struct member *me)
 {

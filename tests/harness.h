@@ -47,6 +47,7 @@ struct harness_backend {
 
 extern const struct harness_backend harness_local;
 extern const struct harness_backend harness_tcp;
+extern const struct harness_backend harness_shm;
 /* The transports that hocket_init opens everywhere: one line for each new one. NULL ends it. */
 extern const struct harness_backend *const harness_backends[];
 

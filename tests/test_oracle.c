@@ -451,21 +451,27 @@ static void local_many_ranks(void **state)
                SIZES(9));
 }
 
-static void tcp_some_dtypes(void **state)
+/* A good part of it for what carries ranks of several processes. */
+static void over_the_wire(const struct harness_backend *backend)
 {
-    (void)state;
-    run_matrix(&harness_tcp, (struct matrix){SOME_DTYPES, ALL_OPS, COUNTS(0, 1, 1009)},
+    run_matrix(backend, (struct matrix){SOME_DTYPES, ALL_OPS, COUNTS(0, 1, 1009)},
                SIZES(2, 3, 4, 5));
+    run_matrix(backend, (struct matrix){BIT(HOCKET_FLOAT32), FEW_OPS,
+                                        COUNTS(16384, 100003, 2097157), .whole = true},
+               SIZES(3, 4));
+    run_matrix(backend, (struct matrix){BIT(HOCKET_BFLOAT16), FEW_OPS, COUNTS(100003)}, SIZES(8));
 }
 
-static void tcp_larger_counts(void **state)
+static void tcp(void **state)
 {
     (void)state;
-    run_matrix(&harness_tcp, (struct matrix){BIT(HOCKET_FLOAT32), FEW_OPS,
-                                             COUNTS(16384, 100003, 2097157), .whole = true},
-               SIZES(3, 4));
-    run_matrix(&harness_tcp, (struct matrix){BIT(HOCKET_BFLOAT16), FEW_OPS, COUNTS(100003)},
-               SIZES(8));
+    over_the_wire(&harness_tcp);
+}
+
+static void shm(void **state)
+{
+    (void)state;
+    over_the_wire(&harness_shm);
 }
 
 /* === NaN ====================================================================================== */
@@ -541,8 +547,8 @@ int main(void)
         cmocka_unit_test(local_larger_counts),
         cmocka_unit_test(local_largest_counts),
         cmocka_unit_test(local_many_ranks),
-        cmocka_unit_test(tcp_some_dtypes),
-        cmocka_unit_test(tcp_larger_counts),
+        cmocka_unit_test(tcp),
+        cmocka_unit_test(shm),
         cmocka_unit_test(nans_are_handed_on_with_the_same_bits),
     };
     harness_clear_environment();
