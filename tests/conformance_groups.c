@@ -274,6 +274,26 @@ static void who_has_left_is_lost(struct member *me)
     CHECK_INT(last, hocket_last_error_rank());
 }
 
+/* The same of a subgroup, while the connections live on in the world. */
+static void who_has_left_a_subgroup_is_lost_there(struct member *me)
+{
+    hocket_group *group = NULL;
+    const int last = me->size - 1;
+    char byte = 0;
+    size_t length = 0;
+    CHECK_OK(hocket_split(me->world, 0, 0, &group));
+    if (me->rank == last)
+        hocket_free(group);
+    if (me->rank != last) {
+        CHECK_STATUS(HOCKET_ERR_PEER_LOST, hocket_recv_into(group, last, 1, &byte, 1, &length));
+        CHECK_INT(last, hocket_last_error_rank());
+        CHECK_STATUS(HOCKET_ERR_PEER_LOST, hocket_barrier(group));
+        CHECK_INT(last, hocket_last_error_rank());
+        hocket_free(group);
+    }
+    check_works(me->world, me->size);
+}
+
 /* A rank that is through with a collective may leave while others are still in it. */
 static void leaving_early_harms_nobody(struct member *me)
 {
@@ -323,6 +343,8 @@ const struct conformance_case conformance_groups[] = {
     {.name = "abort leaves other groups alone", .body = abort_leaves_other_groups_alone},
     {.name = "who has left is lost to who waits",
      .body = who_has_left_is_lost, .size_min = 2, .size_max = 8},
+    {.name = "who has left a subgroup is lost there",
+     .body = who_has_left_a_subgroup_is_lost_there, .size_min = 2, .size_max = 8},
     {.name = "leaving early harms nobody", .body = leaving_early_harms_nobody},
     {.name = "who is late is named",
      .body = who_is_late_is_named, .size_min = 2, .size_max = 8},
