@@ -1,0 +1,348 @@
+/* A link whose peer breaks the rules: its operations end, those with others do not notice. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "transport/link.h"
+#include "transport/state.h"
+
+enum { BAD, GOOD, PEERS, CONTEXT = 1, FULL = 2, TAG = 3 };
+
+static hk_endpoint endpoint; /* the owner of the operations */
+
+typedef struct fixture {
+    hk_mailbox box;
+    bool gone[PEERS];
+    hk_link links[PEERS];
+    int ends[PEERS]; /* the peers' */
+    char buffers[PEERS][64];
+    hocket_op receives[PEERS];
+    hocket_op offer; /* to BAD, announced and not asked for: its ticket is 1 */
+} fixture;
+
+static void claimed(void *owner, hk_message *message)
+{
+    fixture *f = owner;
+    hk_link_claimed(&f->links[message->from], message);
+}
+
+static void was_read(void *owner, int from, uint64_t context, size_t bytes)
+{
+    fixture *f = owner;
+    hk_link_was_read(&f->links[from], context, bytes);
+}
+
+static hocket_op make_op(int kind, int peer, uint64_t context, void *buffer, size_t length)
+{
+    return (hocket_op){.kind = kind,
+                       .peer = peer,
+                       .context = context,
+                       .tag = TAG,
+                       .buffer = buffer,
+                       .length = length,
+                       .owner = &endpoint};
+}
+
+static int set_up(void **state)
+{
+    static fixture f;
+    memset(&f, 0, sizeof f);
+    f.box = (hk_mailbox){.owner = &f, .gone = f.gone, .claimed = claimed, .read = was_read};
+    for (int i = 0; i < PEERS; i++) {
+        int pair[2];
+        hk_pipe pipe;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        for (int end = 0; end < 2; end++)
+            fcntl(pair[end], F_SETFL, O_NONBLOCK);
+        assert_int_equal(hk_pipe_open(&pipe, pair[0], NULL), HOCKET_OK);
+        assert_int_equal(hk_link_open(&f.links[i], pipe, i, &f.box, &f.gone[i]), HOCKET_OK);
+        f.ends[i] = pair[1];
+        f.receives[i] = make_op(HOCKET_OP_RECV, i, CONTEXT, f.buffers[i], sizeof f.buffers[i]);
+        assert_int_equal(hk_mailbox_post(&f.box, &f.receives[i]), HOCKET_OK);
+    }
+    /* As after many messages that nobody has read. */
+    hk_window_add(&f.links[BAD].sent, BAD, FULL, 2 * HK_WINDOW_BYTES);
+    f.offer = make_op(HOCKET_OP_SEND, BAD, FULL, "offered", 7);
+    assert_int_equal(hk_link_send(&f.links[BAD], &f.offer), HOCKET_OK);
+    *state = &f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture *f = *state;
+    for (int i = 0; i < PEERS; i++) {
+        hk_link_close(&f->links[i]);
+        if (f->ends[i] >= 0)
+            close(f->ends[i]);
+    }
+    hk_mailbox_fini(&f->box);
+    return 0;
+}
+
+/* === Shorthands =============================================================================== */
+
+static void say(fixture *f, int peer, hk_frame frame, const char *body)
+{
+    uint8_t bytes[HK_FRAME_BYTES];
+    hk_frame_pack(&frame, bytes);
+    assert_int_equal(write(f->ends[peer], bytes, sizeof bytes), sizeof bytes);
+    assert_int_equal(write(f->ends[peer], body, strlen(body)), strlen(body));
+}
+
+static void say_message(fixture *f, int peer, const char *text)
+{
+    hk_frame frame = {.kind = HK_FRAME_MESSAGE,
+                      .context = CONTEXT,
+                      .tag = TAG,
+                      .length = strlen(text)};
+    say(f, peer, frame, text);
+}
+
+static void hang_up(fixture *f)
+{
+    close(f->ends[BAD]);
+    f->ends[BAD] = -1;
+}
+
+static void hear(fixture *f, int peer)
+{
+    hocket_status status = HOCKET_OK;
+    while (f->links[peer].pipe.fd >= 0 && hk_link_read(&f->links[peer], &status))
+        ;
+    assert_int_equal(status, HOCKET_OK);
+}
+
+/* What the peer gets to hear next. */
+static hk_frame heard(fixture *f, int peer)
+{
+    uint8_t bytes[HK_FRAME_BYTES];
+    hk_frame frame;
+    assert_int_equal(read(f->ends[peer], bytes, sizeof bytes), sizeof bytes);
+    assert_true(hk_frame_unpack(bytes, &frame));
+    return frame;
+}
+
+static void assert_alive(fixture *f, int peer)
+{
+    assert_false(f->gone[peer] || f->receives[peer].done);
+    say_message(f, peer, "still here");
+    hear(f, peer);
+    assert_true(f->receives[peer].done);
+    assert_int_equal(f->receives[peer].status, HOCKET_OK);
+    assert_memory_equal(f->buffers[peer], "still here", 10);
+}
+
+static void assert_lost(fixture *f)
+{
+    assert_true(f->gone[BAD] && f->links[BAD].pipe.fd < 0);
+    assert_true(f->receives[BAD].done && f->offer.done);
+    assert_int_equal(f->receives[BAD].status, HOCKET_ERR_PEER_LOST);
+    assert_int_equal(f->offer.status, HOCKET_ERR_PEER_LOST);
+    hocket_op late = make_op(HOCKET_OP_SEND, BAD, CONTEXT, "late", 4);
+    assert_int_equal(hk_link_send(&f->links[BAD], &late), HOCKET_OK);
+    assert_true(late.done);
+    assert_int_equal(late.status, HOCKET_ERR_PEER_LOST);
+    late = make_op(HOCKET_OP_RECV, BAD, CONTEXT, f->buffers[BAD], 4);
+    assert_int_equal(hk_mailbox_post(&f->box, &late), HOCKET_OK);
+    assert_true(late.done);
+    assert_int_equal(late.status, HOCKET_ERR_PEER_LOST);
+    assert_alive(f, GOOD);
+}
+
+/* === Streams that break the rules ============================================================= */
+
+static void rule_breakers_are_lost(void **state)
+{
+    static const hk_frame wrong[] = {
+        {.kind = 0},
+        {.kind = HK_FRAME_KINDS},
+        {.kind = HK_FRAME_MESSAGE, .length = HK_WINDOW_BYTES + 1},
+        {.kind = HK_FRAME_MESSAGE, .length = HK_FRAME_LENGTH_MAX},
+        {.kind = HK_FRAME_ANNOUNCE, .length = HK_FRAME_LENGTH_MAX + 1, .ticket = 1},
+        {.kind = HK_FRAME_ANNOUNCE, .length = 5},
+        {.kind = HK_FRAME_BYTES_OF, .length = 5, .ticket = 1},
+        {.kind = HK_FRAME_BYTES_OF},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        void *fixture_of_one;
+        set_up(&fixture_of_one);
+        fixture *f = fixture_of_one;
+        say(f, BAD, wrong[i], "");
+        hear(f, BAD);
+        assert_lost(f);
+        tear_down(&fixture_of_one);
+    }
+}
+
+static void another_length_than_announced_is_wrong(void **state)
+{
+    fixture *f = *state;
+    hk_frame announce = {
+        .kind = HK_FRAME_ANNOUNCE, .context = CONTEXT, .tag = TAG, .length = 5, .ticket = 4};
+    say(f, BAD, announce, "");
+    hear(f, BAD);
+    assert_int_equal(heard(f, BAD).kind, HK_FRAME_ANNOUNCE); /* the offer */
+    hk_frame ask = heard(f, BAD);
+    assert_int_equal(ask.kind, HK_FRAME_ASK);
+    assert_int_equal(ask.ticket, 4);
+    say(f, BAD, (hk_frame){.kind = HK_FRAME_BYTES_OF, .length = 500, .ticket = 4}, "");
+    hear(f, BAD);
+    assert_lost(f);
+}
+
+static void streams_may_end_anywhere(void **state)
+{
+    fixture *f = *state;
+    uint8_t bytes[HK_FRAME_BYTES];
+    hk_frame frame = {.kind = HK_FRAME_MESSAGE, .context = CONTEXT, .tag = TAG, .length = 9};
+    hk_frame_pack(&frame, bytes);
+    assert_int_equal(write(f->ends[BAD], bytes, 31), 31); /* in the middle of a header */
+    hear(f, BAD);
+    assert_false(f->gone[BAD]);
+    hang_up(f);
+    hear(f, BAD);
+    assert_lost(f);
+}
+
+static void messages_may_end_anywhere(void **state)
+{
+    fixture *f = *state;
+    hk_frame frame = {.kind = HK_FRAME_MESSAGE, .context = CONTEXT, .tag = TAG, .length = 9};
+    say(f, BAD, frame, "half");
+    hear(f, BAD);
+    assert_false(f->receives[BAD].done);
+    hang_up(f);
+    hear(f, BAD);
+    assert_lost(f);
+}
+
+static void what_came_whole_can_be_received_later(void **state)
+{
+    fixture *f = *state;
+    char buffer[8];
+    say_message(f, BAD, "first");
+    say_message(f, BAD, "second");
+    say(f, BAD, (hk_frame){.kind = 99}, "");
+    hear(f, BAD);
+    assert_int_equal(f->receives[BAD].status, HOCKET_OK);
+    assert_memory_equal(f->buffers[BAD], "first", 5);
+    hocket_op op = make_op(HOCKET_OP_RECV, BAD, CONTEXT, buffer, sizeof buffer);
+    assert_int_equal(hk_mailbox_post(&f->box, &op), HOCKET_OK);
+    assert_true(op.done && op.status == HOCKET_OK && op.received == 6);
+    assert_alive(f, GOOD);
+}
+
+/* === Frames that come too late or mean nothing ================================================ */
+
+static void frames_about_nothing_are_passed_over(void **state)
+{
+    static const hk_frame idle[] = {
+        {.kind = HK_FRAME_ASK, .ticket = 77},
+        {.kind = HK_FRAME_WITHDRAW, .ticket = 77},
+        {.kind = HK_FRAME_WITHDRAW},
+        {.kind = HK_FRAME_READ, .context = 12345, .length = HK_FRAME_LENGTH_MAX},
+        {.kind = HK_FRAME_READ, .context = FULL, .length = HK_FRAME_LENGTH_MAX},
+    };
+    fixture *f = *state;
+    for (size_t i = 0; i < sizeof idle / sizeof idle[0]; i++)
+        say(f, BAD, idle[i], "");
+    hear(f, BAD);
+    assert_alive(f, BAD);
+    assert_alive(f, GOOD);
+}
+
+static void announced_and_withdrawn(void **state)
+{
+    fixture *f = *state;
+    hk_frame announce = {
+        .kind = HK_FRAME_ANNOUNCE, .context = CONTEXT, .tag = TAG, .length = 5, .ticket = 4};
+    say(f, BAD, announce, ""); /* twice with the same ticket: the first is claimed */
+    say(f, BAD, announce, "");
+    say(f, BAD, (hk_frame){.kind = HK_FRAME_WITHDRAW, .ticket = 4}, "");
+    say(f, BAD, (hk_frame){.kind = HK_FRAME_WITHDRAW, .ticket = 4}, "");
+    hear(f, BAD);
+    assert_alive(f, BAD);
+}
+
+/* Nothing had to follow it, and so it never ended. */
+static void an_empty_announced_message_ends_at_once(void **state)
+{
+    fixture *f = *state;
+    hk_frame announce = {.kind = HK_FRAME_ANNOUNCE, .context = CONTEXT, .tag = TAG, .ticket = 4};
+    say(f, BAD, announce, "");
+    say(f, BAD, (hk_frame){.kind = HK_FRAME_BYTES_OF, .ticket = 4}, "");
+    hear(f, BAD);
+    assert_true(f->receives[BAD].done);
+    assert_int_equal(f->receives[BAD].status, HOCKET_OK);
+    assert_int_equal(f->receives[BAD].received, 0);
+}
+
+static void an_offer_goes_when_asked_for(void **state)
+{
+    fixture *f = *state;
+    char body[8] = "";
+    assert_int_equal(heard(f, BAD).kind, HK_FRAME_ANNOUNCE);
+    say(f, BAD, (hk_frame){.kind = HK_FRAME_ASK, .ticket = 1}, "");
+    hear(f, BAD);
+    assert_true(f->offer.done && f->offer.status == HOCKET_OK);
+    assert_int_equal(heard(f, BAD).kind, HK_FRAME_BYTES_OF);
+    assert_int_equal(read(f->ends[BAD], body, sizeof body), 7);
+    assert_string_equal(body, "offered");
+    say(f, BAD, (hk_frame){.kind = HK_FRAME_ASK, .ticket = 1}, ""); /* once is enough */
+    hear(f, BAD);
+    assert_alive(f, BAD);
+}
+
+/* === Sends taken back ========================================================================= */
+
+/* The rest goes from a copy, which had been freed twice: once sent, and when the link closed. */
+static void a_send_that_has_begun_is_finished_from_a_copy(void **state)
+{
+    enum { LONG = 4 << 20 };
+    fixture *f = *state;
+    char *bytes = malloc(LONG), *got = malloc(LONG);
+    memset(bytes, 'x', LONG);
+    hocket_op op = make_op(HOCKET_OP_SEND, BAD, CONTEXT, bytes, LONG);
+    assert_int_equal(heard(f, BAD).kind, HK_FRAME_ANNOUNCE);
+    assert_int_equal(hk_link_send(&f->links[BAD], &op), HOCKET_OK);
+    assert_false(op.done); /* a socket does not take as much */
+    hk_link_cancel_send(&f->links[BAD], &op);
+    memset(bytes, 'y', LONG);
+    assert_int_equal(heard(f, BAD).length, LONG);
+    for (size_t have = 0; have < LONG;) {
+        ssize_t more = read(f->ends[BAD], got + have, LONG - have);
+        assert_true(more > 0);
+        have += (size_t)more;
+        hk_link_write(&f->links[BAD]);
+    }
+    assert_null(memchr(got, 'y', LONG));
+    assert_false(op.done || hk_link_wants_to_write(&f->links[BAD]));
+    free(bytes);
+    free(got);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rule_breakers_are_lost),
+        CASE(another_length_than_announced_is_wrong),
+        CASE(streams_may_end_anywhere),
+        CASE(messages_may_end_anywhere),
+        CASE(what_came_whole_can_be_received_later),
+        CASE(frames_about_nothing_are_passed_over),
+        CASE(announced_and_withdrawn),
+        CASE(an_empty_announced_message_ends_at_once),
+        CASE(an_offer_goes_when_asked_for),
+        CASE(a_send_that_has_begun_is_finished_from_a_copy),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
