@@ -123,11 +123,17 @@ static bool is_decided(void *argument)
     return all_say_the_same(comm);
 }
 
-static void count_out_the_silent(hk_comm *comm)
+/* At the deadline those who have said nothing; a second later, whoever has not said what is true
+ * since then. */
+static void count_out_the_late(hk_comm *comm, bool at_deadline)
 {
     hk_shrink *s = comm->shrink;
+    size_t size = (size_t)comm->size;
+    bool said[size];
+    for (size_t i = 0; i < size; i++)
+        said[i] = s->spoke[i] && (at_deadline || memcmp(s->said + i * size, s->out, size) == 0);
     for (int i = 0; i < comm->size; i++)
-        if (i != comm->rank && !s->spoke[i])
+        if (i != comm->rank && !said[i])
             s->out[i] = true;
     say(comm, false);
 }
@@ -166,9 +172,9 @@ hocket_status hk_comm_shrink(hk_comm *comm, hk_time deadline, bool *out)
         return hk_fail_memory((size_t)comm->size * (size_t)comm->size, "a list of survivors");
     hk_call call = {.comm = comm, .deadline = deadline, .despite_fault = true};
     hocket_status status = hk_await(&call, is_decided, comm, -1);
-    while (status == HOCKET_ERR_TIMEOUT) {
+    for (bool at_deadline = true; status == HOCKET_ERR_TIMEOUT; at_deadline = false) {
         hk_endpoint_lock(endpoint);
-        count_out_the_silent(comm);
+        count_out_the_late(comm, at_deadline);
         hk_endpoint_unlock(endpoint);
         call.deadline = hk_now() + HK_SECOND;
         status = hk_await(&call, is_decided, comm, -1);
