@@ -31,8 +31,11 @@ static const char *const names[] = {
     "HOCKET_SECRET_FILE",
     "HOCKET_HOSTFILE",
     "MLX_HOSTFILE",
+    "HOCKET_ENCRYPT",
+    "HOCKET_FAULT",
+    "HOCKET_TRACE",
 };
-enum { NAMES = sizeof names / sizeof names[0], FIRST_FILE = 18, VALUE_MAX = 8192 };
+enum { NAMES = sizeof names / sizeof names[0], FIRST_FILE = 18, LAST_FILE = 20, VALUE_MAX = 8192 };
 
 static int the_file(void)
 {
@@ -81,7 +84,7 @@ static void set_variables(fuzz_input *input)
             fill_file(text);
         } else if (which < NAMES) {
             snprintf(value, sizeof value, "%s", text);
-            if (which >= FIRST_FILE)
+            if (which >= FIRST_FILE && which <= LAST_FILE)
                 name_file(text, value);
             setenv(names[which], value, 1);
         }
@@ -104,6 +107,8 @@ static void check(const hk_settings *settings, hocket_status status)
     FUZZ_CHECK(memchr(settings->backend, 0, sizeof settings->backend) != NULL);
     FUZZ_CHECK(memchr(settings->coordinator, 0, sizeof settings->coordinator) != NULL);
     FUZZ_CHECK(memchr(settings->hostfile, 0, sizeof settings->hostfile) != NULL);
+    FUZZ_CHECK(memchr(settings->fault, 0, sizeof settings->fault) != NULL);
+    FUZZ_CHECK(memchr(settings->trace, 0, sizeof settings->trace) != NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
