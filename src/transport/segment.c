@@ -25,12 +25,13 @@ hocket_status hk_segment_create(size_t bytes, hk_segment *segment, hk_segment_ti
     if (fd < 0)
         return hk_fail(HOCKET_ERR_UNAVAILABLE, "making %zu bytes of shared memory: %s", bytes,
                        strerror(errno));
-    segment->fd = fd;
     hocket_status status = map(segment, fd, bytes);
     if (status != HOCKET_OK) {
-        hk_segment_settle(segment);
+        hk_segment_forget(segment);
+        close(fd);
         return status;
     }
+    segment->fd = fd;
     *ticket = (hk_segment_ticket){.bytes = bytes, .pid = getpid(), .fd = fd};
     randombytes_buf(&ticket->mark, sizeof ticket->mark);
     memcpy(ticket->name, segment->name, sizeof ticket->name);
@@ -69,6 +70,8 @@ hocket_status hk_segment_attach(const hk_segment_ticket *ticket, hk_segment *seg
 
 void hk_segment_settle(hk_segment *segment)
 {
+    if (segment->memory == NULL)
+        return; /* the descriptor of a zeroed segment is not its own */
     hk_segment_forget(segment);
     if (segment->fd >= 0)
         close(segment->fd);

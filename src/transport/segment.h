@@ -28,7 +28,7 @@ hocket_status hk_segment_create(size_t bytes, hk_segment *segment, hk_segment_ti
 /* Maps one that another process of this host has made. UNAVAILABLE: it cannot be reached. */
 hocket_status hk_segment_attach(const hk_segment_ticket *ticket, hk_segment *segment);
 
-/* The maker: everyone who should has mapped it. Nobody can any more. */
+/* The maker: everyone who should has mapped it. Nobody can any more. A zeroed segment is fine. */
 void hk_segment_settle(hk_segment *segment);
 
 /* Unmaps. A zeroed segment is fine. */
