@@ -55,14 +55,17 @@ static hk_lane *need_lane(hk_mailbox *box, int from, uint64_t context, uint32_t 
     return lane;
 }
 
-/* Lanes come and go with each tag; an empty one is kept for the next. */
+/* Lanes come and go with each tag; an empty one is kept for the next. A hook of the mailbox may
+ * have come here first, and the lane be gone already. */
 static void release_lane(hk_mailbox *box, hk_lane *lane)
 {
     if (lane->first != NULL || lane->first_op != NULL)
         return;
     hk_lane **link = bucket_of(box, lane->from, lane->context, lane->tag);
-    while (*link != lane)
+    while (*link != lane && *link != NULL)
         link = &(*link)->next;
+    if (*link == NULL)
+        return;
     *link = lane->next;
     lane->next = box->spare;
     box->spare = lane;
