@@ -163,6 +163,8 @@ hocket_status hk_compose_permute(hk_team *team, hk_call *call, const void *send,
     char *rows = hk_scratch(call, (size_t)n, bytes);
     if (!rows)
         return HOCKET_ERR_NO_MEMORY;
+    if (to[rank] < 0) /* send may be NULL, but all gather */
+        send = memset(rows + (size_t)rank * bytes, 0, bytes);
     hocket_status status = hk_all_gather(team, call, send, rows, count, dtype);
     if (status != HOCKET_OK)
         return status;

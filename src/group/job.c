@@ -79,8 +79,8 @@ static bool measure(const hocket_group *group, const hk_job *job, extent *e)
     size_t all = count * n;
     bool fits = count == 0 || all / count == n, root = group->comm->rank == job->root;
     switch (job->operation) {
-    case HK_ALL_REDUCE:
-    case HK_PERMUTE: *e = (extent){count, count}; return true;
+    case HK_ALL_REDUCE: *e = (extent){count, count}; return true;
+    case HK_PERMUTE: *e = (extent){job->to[group->comm->rank] >= 0 ? count : 0, count}; return true;
     case HK_BROADCAST: *e = (extent){0, count}; return true;
     case HK_ALL_GATHER: *e = (extent){count, all}; return fits;
     case HK_REDUCE_SCATTER: *e = (extent){all, count}; return fits;
