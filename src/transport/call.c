@@ -212,9 +212,11 @@ static hocket_status late(hk_call *call, int peer)
 static hocket_status deadline_passed(hk_call *call, int peer, hk_time now)
 {
     hk_comm *comm = call->comm;
+    double waited = hk_to_seconds(now - call->began);
+    if (!is_collective(call) && peer < 0)
+        return hk_fail(HOCKET_ERR_TIMEOUT, "waited %.3g s for any rank", waited);
     if (!is_collective(call))
-        return hk_fail_rank(HOCKET_ERR_TIMEOUT, peer, "waited %.3g s for rank %d",
-                            hk_to_seconds(now - call->began), peer);
+        return hk_fail_rank(HOCKET_ERR_TIMEOUT, peer, "waited %.3g s for rank %d", waited, peer);
     if (call->grace == 0 && !comm->endpoint->delegate) {
         memset(comm->answers, 0, (size_t)comm->size * sizeof *comm->answers);
         hk_news_roll_call(comm, &call->what);
