@@ -20,7 +20,7 @@ hocket_status hk_team_open(hk_comm *comm, hk_call *call, hk_team *team)
                        "the collectives of backend %s have %zu bytes, at least %zu are needed: "
                        "set size to sizeof(hocket_collectives)",
                        transport->name, native->size, sizeof *native);
-    hocket_patience patience = {.call = call};
+    hocket_patience patience = {.call = call, .member = -1};
     hocket_status status = native->team_open(hk_endpoint_self(endpoint), comm->ranks, comm->size,
                                              comm->context, &patience, &team->handle);
     if (status == HOCKET_ERR_UNSUPPORTED && !hk_endpoint_is_delegate(endpoint))
@@ -54,7 +54,7 @@ hocket_status hk_all_reduce(hk_team *team, hk_call *call, const void *send, void
         return HOCKET_OK;
     }
     if (team->native && team->native->all_reduce) {
-        hocket_patience patience = {.call = call};
+        hocket_patience patience = {.call = call, .member = -1};
         hocket_status status =
             team->native->all_reduce(team->handle, send, recv, count, dtype, reduce, &patience);
         if (status != HOCKET_ERR_UNSUPPORTED)
@@ -87,7 +87,7 @@ hocket_status hk_reduce_scatter(hk_team *team, hk_call *call, const void *send, 
 {
     const int n = team->comm->size;
     if (team->native && team->native->reduce_scatter && n > 1 && recv_count > 0) {
-        hocket_patience patience = {.call = call};
+        hocket_patience patience = {.call = call, .member = -1};
         hocket_status status = team->native->reduce_scatter(team->handle, send, recv, recv_count,
                                                             dtype, reduce, &patience);
         if (status != HOCKET_ERR_UNSUPPORTED)
@@ -145,7 +145,7 @@ hocket_status hk_all_gather(hk_team *team, hk_call *call, const void *send, void
         return HOCKET_OK;
     }
     if (team->native && team->native->all_gather) {
-        hocket_patience patience = {.call = call};
+        hocket_patience patience = {.call = call, .member = -1};
         hocket_status status =
             team->native->all_gather(team->handle, send, recv, send_count, dtype, &patience);
         if (status != HOCKET_ERR_UNSUPPORTED || is_delegate(team))
@@ -183,7 +183,7 @@ hocket_status hk_broadcast(hk_team *team, hk_call *call, void *data, size_t coun
     if (n == 1 || count == 0)
         return HOCKET_OK;
     if (team->native && team->native->broadcast) {
-        hocket_patience patience = {.call = call};
+        hocket_patience patience = {.call = call, .member = -1};
         hocket_status status =
             team->native->broadcast(team->handle, data, count, dtype, root, &patience);
         if (status != HOCKET_ERR_UNSUPPORTED)
@@ -280,7 +280,7 @@ hocket_status hk_barrier(hk_team *team, hk_call *call)
     if (team->comm->size == 1)
         return HOCKET_OK;
     if (team->native && team->native->barrier) {
-        hocket_patience patience = {.call = call};
+        hocket_patience patience = {.call = call, .member = -1};
         hocket_status status = team->native->barrier(team->handle, &patience);
         if (status != HOCKET_ERR_UNSUPPORTED)
             return status;

@@ -471,8 +471,10 @@ hocket_status hk_recv(hk_call *call, int from, void *data, size_t bytes)
 #define SHORT_NAP_NS (50 * HK_MICROSECOND)
 #define LONG_NAP_NS HK_MILLISECOND
 
-void hk_patience_begin(hocket_patience *patience)
+void hk_patience_begin(hocket_patience *patience, int member)
 {
+    patience->member = member;
+    patience->left = false;
     patience->rounds = 0;
     patience->since = 0;
 }
@@ -486,13 +488,18 @@ static void relax(void)
 #endif
 }
 
-static hocket_status look_around(hk_call *call, hk_time now)
+/* A member that leaves has said in shared memory what it had to say, and then the news comes: after
+ * the news the caller looks there once more. */
+static hocket_status look_around(hocket_patience *patience, hk_time now)
 {
+    hk_call *call = patience->call;
     hk_endpoint *endpoint = call->comm->endpoint;
+    int gone = patience->left ? patience->member : -1;
     hk_endpoint_lock(endpoint);
     if (!endpoint->leading)
         hk_endpoint_turn(endpoint, 0);
-    hocket_status status = verdict(call, -1, now);
+    hocket_status status = verdict(call, gone, now);
+    patience->left = patience->member >= 0 && call->comm->left[patience->member];
     hk_endpoint_unlock(endpoint);
     return status;
 }
@@ -514,7 +521,7 @@ hocket_status hocket_patience_wait(hocket_patience *patience)
         call->began = now;
     if (now - patience->looked > LOOK_EVERY_NS) {
         patience->looked = now;
-        hocket_status status = look_around(call, now);
+        hocket_status status = look_around(patience, now);
         if (status != HOCKET_OK)
             return status;
     }

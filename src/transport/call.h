@@ -98,12 +98,14 @@ hocket_status hk_recv(hk_call *call, int from, void *data, size_t bytes);
 /* For native collectives that wait by themselves (hocket_patience_wait). Belongs to the call. */
 struct hocket_patience {
     hk_call *call;
+    int member;      /* that this wait is for, or -1; once it has left the group ... */
+    bool left;       /* ... its last word is looked for once more */
     unsigned rounds; /* of this wait */
     hk_time since;   /* when it stopped being short, 0: not yet */
     hk_time looked;  /* for news and the deadline, 0: not yet */
 };
 
-/* A new wait begins. */
-void hk_patience_begin(hocket_patience *patience);
+/* A new wait begins, for this member. */
+void hk_patience_begin(hocket_patience *patience, int member);
 
 #endif

@@ -188,7 +188,7 @@ static hocket_status wait_word(team *t, int member, uint32_t operation, hocket_p
     line *post = &t->seats[member].post[operation % 2];
     hocket_status status = HOCKET_OK;
     uint64_t there;
-    hk_patience_begin(patience);
+    hk_patience_begin(patience, member);
     while ((uint32_t)((there = atomic_load_explicit(&post->word, memory_order_acquire)) >> 32) !=
            operation)
         if ((status = hocket_patience_wait(patience)) != HOCKET_OK)
@@ -263,7 +263,7 @@ static hocket_status wait_phase(team *t, int member, uint64_t phase, hocket_pati
     hocket_status status = HOCKET_OK;
     if (t->phases[member] >= phase)
         return HOCKET_OK;
-    hk_patience_begin(patience);
+    hk_patience_begin(patience, member);
     while ((t->phases[member] =
                 atomic_load_explicit(&t->seats[member].phase, memory_order_acquire)) < phase)
         if ((status = hocket_patience_wait(patience)) != HOCKET_OK)
