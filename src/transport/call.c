@@ -82,6 +82,7 @@ hocket_status hk_call_end(hk_call *call, hocket_status status)
     }
     if (status == HOCKET_OK)
         return status;
+    hk_endpoint_excuse(call->comm->endpoint, status);
     if (is_collective(call) && status != HOCKET_ERR_UNSUPPORTED) {
         hk_error error = *hk_error_last();
         status = hk_comm_break(call->comm, &error);

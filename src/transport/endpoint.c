@@ -86,10 +86,16 @@ void hocket_op_complete(hocket_op *op, hocket_status status, size_t received)
     endpoint->completed++;
 }
 
-static void transport_failed(hk_endpoint *endpoint)
+hocket_status hk_endpoint_excuse(const hk_endpoint *endpoint, hocket_status status)
 {
-    if (endpoint->broken.status != HOCKET_OK)
-        return;
+    if (hk_error_last()->status == status)
+        return status;
+    return hk_fail(status, "backend %s failed without saying why", endpoint->transport->name);
+}
+
+static void transport_failed(hk_endpoint *endpoint, hocket_status status)
+{
+    hk_endpoint_excuse(endpoint, status);
     endpoint->broken = *hk_error_last();
     for (hk_comm *comm = endpoint->comms; comm != NULL; comm = comm->next)
         hk_news_transport_failed(comm);
@@ -97,9 +103,11 @@ static void transport_failed(hk_endpoint *endpoint)
 
 void hk_endpoint_turn(hk_endpoint *endpoint, hk_time wait)
 {
-    if (endpoint->broken.status == HOCKET_OK &&
-        endpoint->transport->progress(endpoint->self, wait) != HOCKET_OK)
-        transport_failed(endpoint);
+    hocket_status status = HOCKET_OK;
+    if (endpoint->broken.status == HOCKET_OK)
+        status = endpoint->transport->progress(endpoint->self, wait);
+    if (status != HOCKET_OK)
+        transport_failed(endpoint, status);
     endpoint->rounds++;
     hk_news_digest(endpoint);
 }

@@ -69,6 +69,9 @@ void hk_endpoint_step_aside(hk_endpoint *endpoint);
 /* One round of progress that may sleep that long, then the news it brought. */
 void hk_endpoint_turn(hk_endpoint *endpoint, hk_time wait);
 
+/* Of a slot that failed: its reason, or that it gave none, as this thread's error. */
+hocket_status hk_endpoint_excuse(const hk_endpoint *endpoint, hocket_status status);
+
 /* Sleeps until the leader has completed something or stops. */
 void hk_endpoint_follow(hk_endpoint *endpoint);
 /* Wakes those who sleep there: something was completed, or the lead is free. */
