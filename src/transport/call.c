@@ -185,8 +185,10 @@ static hocket_status late(hk_call *call, int peer)
     hk_comm *comm = call->comm;
     bool silent[comm->size], behind[comm->size], present[comm->size];
     int silent_count = 0, behind_count = 0;
+    /* Who answers in a group that is being opened has opened it too. */
+    uint64_t number = call->what.number != HK_NUMBER_OPENING ? call->what.number : 0;
     for (int i = 0; i < comm->size; i++) {
-        present[i] = i == comm->rank || comm->answers[i] > call->what.number;
+        present[i] = i == comm->rank || comm->answers[i] > number;
         silent[i] = !present[i] && comm->answers[i] == 0;
         behind[i] = !present[i] && !silent[i];
         silent_count += silent[i];
@@ -195,8 +197,9 @@ static hocket_status late(hk_call *call, int peer)
     bool *missing = silent_count > 0 ? silent : behind;
     if (silent_count + behind_count == 0 && peer >= 0)
         missing[peer] = true;
-    char who[256] = "", others[256] = "", waiting[256] = "";
-    append_ranks(who, sizeof who, comm, missing);
+    char who[256] = "it to be done, though no rank is missing", others[256] = "", waiting[256] = "";
+    if (silent_count + behind_count > 0 || peer >= 0)
+        append_ranks(who, sizeof who, comm, missing);
     append_ranks(others, sizeof others, comm, present);
     if (missing == silent && behind_count > 0)
         append_ranks(waiting, sizeof waiting, comm, behind);
@@ -275,8 +278,9 @@ static hocket_status round_of_waiting(hk_call *call, int peer, hk_time since)
     if (status != HOCKET_OK)
         return status;
     hk_time waited = now - since, nap = 0;
+    hk_time end = call->grace > 0 ? call->grace : call->deadline;
     if (waited > endpoint->spin + endpoint->yield)
-        nap = shorter(NAP_NS, shorter(call->deadline, now + NAP_NS) - now);
+        nap = shorter(end, now + NAP_NS) - now;
     else if (waited > endpoint->spin)
         sched_yield();
     hk_endpoint_turn(endpoint, nap > 0 ? nap : 0);
@@ -291,7 +295,7 @@ hocket_status hk_await(hk_call *call, bool (*ready)(void *), void *argument, int
     bool leading = false;
     hk_endpoint_lock(endpoint);
     unsigned long seen = endpoint->completed;
-    hk_time since = hk_now();
+    hk_time since = ready(argument) ? 0 : hk_now();
     while (!ready(argument) && status == HOCKET_OK) {
         if (!leading && endpoint->leading) {
             if (call->began == 0)
@@ -421,9 +425,9 @@ hocket_status hk_conclude(hk_call *call, hk_op *op)
 
 hocket_status hk_finish(hk_call *call, hk_op *op)
 {
-    hocket_status status = HOCKET_OK;
-    if (!op->base.done)
-        status = hk_await(call, op_done, op, hk_comm_rank_of(call->comm, op->base.peer));
+    /* Also where it is done: another thread may have done it, and the lock hands its bytes over. */
+    hocket_status status =
+        hk_await(call, op_done, op, hk_comm_rank_of(call->comm, op->base.peer));
     if (status == HOCKET_OK)
         return hk_conclude(call, op);
     take_back(call);
