@@ -96,9 +96,10 @@ static hocket_status deliver(hk_note *note)
     }
 }
 
+/* Another thread may have brought the message after the wait gave up: it is not lost. */
 static hocket_status end(hk_note *note, hocket_status status)
 {
-    if (status == HOCKET_OK)
+    if (status == HOCKET_OK || !hk_take_back(&note->op))
         status = deliver(note);
     return hk_call_end(&note->call, status);
 }

@@ -55,6 +55,14 @@ static bool to_self(const hk_op *op, const hk_endpoint *endpoint)
     return op->base.peer == endpoint->rank;
 }
 
+static void cancel(hk_op *op, hk_endpoint *endpoint)
+{
+    if (to_self(op, endpoint))
+        hk_self_cancel(endpoint, &op->base);
+    else
+        endpoint->transport->cancel(endpoint->self, &op->base);
+}
+
 static void take_back(hk_call *call)
 {
     if (call->posted == NULL)
@@ -63,13 +71,26 @@ static void take_back(hk_call *call)
     hk_endpoint_lock(endpoint);
     while (call->posted != NULL) {
         hk_op *op = call->posted;
-        if (!op->base.done && to_self(op, endpoint))
-            hk_self_cancel(endpoint, &op->base);
-        else if (!op->base.done)
-            endpoint->transport->cancel(endpoint->self, &op->base);
+        if (!op->base.done)
+            cancel(op, endpoint);
         forget(op);
     }
     hk_endpoint_unlock(endpoint);
+}
+
+bool hk_take_back(hk_op *op)
+{
+    if (op->call == NULL)
+        return true;
+    hk_endpoint *endpoint = op->call->comm->endpoint;
+    hk_endpoint_lock(endpoint);
+    bool done = op->base.done;
+    if (!done) {
+        cancel(op, endpoint);
+        forget(op);
+    }
+    hk_endpoint_unlock(endpoint);
+    return !done;
 }
 
 hocket_status hk_call_end(hk_call *call, hocket_status status)
@@ -113,7 +134,6 @@ void *hk_call_scratch(hk_call *call, size_t bytes)
 static hocket_status start(hk_call *call, hk_op *op)
 {
     hk_endpoint *endpoint = call->comm->endpoint;
-    op->call = call;
     op->base.owner = endpoint;
     op->base.context = call->context;
     op->base.tag = call->tag;
@@ -127,6 +147,7 @@ static hocket_status start(hk_call *call, hk_op *op)
         take_back(call);
         return status;
     }
+    op->call = call;
     op->next = call->posted;
     op->link = &call->posted;
     if (op->next != NULL)

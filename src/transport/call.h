@@ -73,6 +73,10 @@ hocket_status hk_finish_all(hk_call *call, hk_op *ops, int count);
  * function. */
 bool hk_probe(hk_call *call, int from, int *source, size_t *length);
 
+/* Takes back one operation, zeroed or started. False: it is done by now, and still to be concluded.
+ */
+bool hk_take_back(hk_op *op);
+
 /* Of an operation that is done: what became of it. */
 hocket_status hk_conclude(hk_call *call, hk_op *op);
 
