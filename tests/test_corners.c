@@ -1,0 +1,271 @@
+/* What seldom happens: transports that fail without a word, members that leave in the middle,
+ * claims that come to nothing. */
+#include "group/group.h"
+#include "harness.h"
+#include "transport/segment.h"
+#include "transport/state.h"
+#include <fcntl.h>
+#include <unistd.h>
+
+static hocket_status open_shm(struct member *me, hocket_group **world)
+{
+    hocket_config config = member_config(me);
+    return hocket_init(&config, world);
+}
+
+static const struct harness_backend shm = {.name = "shm", .open = open_shm};
+
+/* === Members that leave ======================================================================= */
+
+static void one_leaves_a_subgroup(struct member *me)
+{
+    hocket_group *all;
+    CHECK_OK(hocket_split(me->world, 0, me->rank, &all));
+    if (me->rank == 1) {
+        hocket_free(all);
+        CHECK_OK(hocket_barrier(me->world)); /* until the other has seen it */
+        return;
+    }
+    float data[4] = {0};
+    double start = seconds_now();
+    CHECK_STATUS(HOCKET_ERR_PEER_LOST, hocket_all_sum(all, data, 4));
+    CHECK_INT(1, hocket_last_error_rank());
+    CHECK_HAS(hocket_last_error(), "left the group");
+    CHECK_THAT(seconds_now() - start < 5, "it took %g s", seconds_now() - start);
+    hocket_free(all);
+    CHECK_OK(hocket_barrier(me->world));
+}
+
+static void who_leaves_does_not_keep_the_others_waiting(void **state)
+{
+    (void)state;
+    for (int i = 0; harness_backends[i] != NULL; i++)
+        RANKS(harness_backends[i], 2, one_leaves_a_subgroup, NULL);
+    RANKS(&shm, 2, one_leaves_a_subgroup, NULL);
+}
+
+/* What a member has said before it leaves is heard. */
+static void leave_after_each_sum(struct member *me)
+{
+    for (int i = 0; i < 50; i++) {
+        hocket_group *all;
+        CHECK_OK(hocket_split(me->world, 0, me->rank, &all));
+        float one = 1;
+        CHECK_OK(hocket_all_sum(all, &one, 1));
+        CHECK_INT(me->size, (int)one);
+        hocket_free(all);
+    }
+}
+
+static void the_last_word_of_who_leaves_counts(void **state)
+{
+    (void)state;
+    RANKS(&shm, 2, leave_after_each_sum, NULL);
+    RANKS(&shm, 3, leave_after_each_sum, NULL);
+}
+
+/* Rank 1 leaves; rank 2 speaks once and then falls silent. */
+static void agree_without_the_silent(struct member *me)
+{
+    hk_comm *comm = me->world->comm;
+    CHECK_OK(hocket_barrier(me->world));
+    if (me->rank == 2) {
+        hocket_abort(me->world, "test");
+        hk_endpoint_lock(comm->endpoint);
+        hk_news_shrink(comm, NULL, 0, false);
+        hk_endpoint_turn(comm->endpoint, 0);
+        hk_endpoint_unlock(comm->endpoint);
+    }
+    if (me->rank != 0) {
+        sleep_seconds(me->rank == 1 ? 0.2 : 10);
+        return;
+    }
+    while (hk_comm_check(comm) == HOCKET_OK)
+        sleep_seconds(0.01);
+    sleep_seconds(0.5);
+    hocket_group *survivors;
+    CHECK_OK(hocket_set_timeout(me->world, 0.2));
+    double start = seconds_now();
+    CHECK_OK(hocket_shrink(me->world, &survivors));
+    CHECK_THAT(seconds_now() - start < 5, "it took %g s", seconds_now() - start);
+    CHECK_INT(1, hocket_world_size(survivors));
+    hocket_free(survivors);
+}
+
+static void who_falls_silent_is_counted_out(void **state)
+{
+    (void)state;
+    RANKS(&harness_local, 3, agree_without_the_silent, NULL);
+}
+
+static void probe_nobody(struct member *me)
+{
+    CHECK_OK(hocket_set_timeout(me->world, 0.05));
+    CHECK_STATUS(HOCKET_ERR_TIMEOUT, hocket_probe(me->world, HOCKET_ANY_RANK, 1, NULL, NULL));
+    CHECK_HAS(hocket_last_error(), "for any rank");
+    CHECK_INT(-1, hocket_last_error_rank());
+    CHECK_OK(hocket_set_timeout(me->world, 20));
+    CHECK_OK(hocket_barrier(me->world));
+}
+
+static void a_probe_of_any_rank_says_so(void **state)
+{
+    (void)state;
+    RANKS(&harness_local, 2, probe_nobody, NULL);
+}
+
+/* Rank 1 sends nothing and rank 0 gets nothing but zeros. */
+static void shift_down(struct member *me)
+{
+    const int to[2] = {1, -1};
+    int send = 7, recv = -1;
+    CHECK_OK(hocket_permute(me->world, me->rank == 0 ? &send : NULL, &recv, 1, HOCKET_INT32, to));
+    CHECK_INT(me->rank == 0 ? 0 : 7, recv);
+}
+
+static void who_sends_nothing_in_a_permute_needs_no_buffer(void **state)
+{
+    (void)state;
+    RANKS(&harness_local, 2, shift_down, NULL);
+}
+
+/* === A transport that fails without a word ==================================================== */
+
+static hocket_status of_post, of_progress;
+
+static int lame_rank(void *self)
+{
+    (void)self;
+    return 0;
+}
+
+static int lame_size(void *self)
+{
+    (void)self;
+    return 2;
+}
+
+static hocket_status lame_post(void *self, hocket_op *op)
+{
+    (void)self;
+    return op->context == HK_CONTEXT_NEWS ? HOCKET_OK : of_post;
+}
+
+static void lame_cancel(void *self, hocket_op *op)
+{
+    (void)self;
+    (void)op;
+}
+
+static hocket_status lame_progress(void *self, int64_t wait_ns)
+{
+    (void)self;
+    (void)wait_ns;
+    return of_progress;
+}
+
+static bool lame_probe(void *self, int from, uint64_t context, uint32_t tag, size_t *length)
+{
+    (void)self, (void)from, (void)context, (void)tag, (void)length;
+    return false;
+}
+
+static const hocket_transport lame = {
+    .size = sizeof(hocket_transport),
+    .name = "lame",
+    .rank = lame_rank,
+    .world_size = lame_size,
+    .post = lame_post,
+    .cancel = lame_cancel,
+    .progress = lame_progress,
+    .probe = lame_probe,
+};
+
+static void expect_of_lame(hocket_status expected)
+{
+    hocket_group *group;
+    float data[2] = {0};
+    assert_int_equal(hocket_init_with(&lame, NULL, &group), HOCKET_OK);
+    assert_int_equal(hocket_set_timeout(group, 2), HOCKET_OK);
+    assert_int_equal(hocket_barrier(group), expected);
+    assert_non_null(strstr(hocket_last_error(), "lame"));
+    assert_int_equal(hocket_all_sum(group, data, 2), expected);
+    hocket_free(group);
+}
+
+static void a_failure_without_words_is_a_failure(void **state)
+{
+    (void)state;
+    of_post = HOCKET_ERR_NO_MEMORY;
+    expect_of_lame(HOCKET_ERR_NO_MEMORY);
+    of_post = HOCKET_OK;
+    of_progress = HOCKET_ERR_SYSTEM;
+    expect_of_lame(HOCKET_ERR_SYSTEM);
+    of_progress = HOCKET_OK;
+}
+
+/* === Claims that come to nothing ============================================================== */
+
+static hk_mailbox box;
+
+static void withdraw_it(void *owner, hk_message *message)
+{
+    (void)owner;
+    hk_mailbox_withdraw(&box, message);
+}
+
+static void was_read(void *owner, int from, uint64_t context, size_t bytes)
+{
+    (void)owner, (void)from, (void)context, (void)bytes;
+}
+
+/* The sender took the first message back, and only the claim finds out. */
+static void a_claim_that_fails_goes_to_the_next_message(void **state)
+{
+    (void)state;
+    static hk_endpoint endpoint;
+    box = (hk_mailbox){.claimed = withdraw_it, .read = was_read};
+    bool done;
+    char *data = malloc(4);
+    assert_non_null(hk_mailbox_arrive(&box, 0, 2, 1, 100, 7, &box, &done));
+    assert_non_null(hk_mailbox_arrive(&box, 0, 2, 1, 4, 0, data, &done));
+    hocket_op op = {
+        .kind = HOCKET_OP_RECV, .context = 2, .tag = 1, .take = true, .owner = &endpoint};
+    assert_int_equal(hk_mailbox_post(&box, &op), HOCKET_OK);
+    assert_true(op.done);
+    assert_int_equal(op.received, 4);
+    free(op.buffer);
+    hk_mailbox_fini(&box);
+}
+
+static void a_segment_that_never_was_closes_no_file(void **state)
+{
+    (void)state;
+    int input = dup(0);
+    hk_segment none = {0};
+    hk_segment_settle(&none);
+    hk_segment_detach(&none);
+    bool open = fcntl(0, F_GETFD) != -1 || input < 0;
+    if (input >= 0) {
+        dup2(input, 0);
+        close(input);
+    }
+    assert_true(open);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_failure_without_words_is_a_failure),
+        cmocka_unit_test(a_claim_that_fails_goes_to_the_next_message),
+        cmocka_unit_test(a_segment_that_never_was_closes_no_file),
+        cmocka_unit_test(who_sends_nothing_in_a_permute_needs_no_buffer),
+        cmocka_unit_test(a_probe_of_any_rank_says_so),
+        cmocka_unit_test(the_last_word_of_who_leaves_counts),
+        cmocka_unit_test(who_leaves_does_not_keep_the_others_waiting),
+        cmocka_unit_test(who_falls_silent_is_counted_out),
+    };
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
