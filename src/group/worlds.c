@@ -94,8 +94,16 @@ static void free_group(hocket_group *group)
     free(group);
 }
 
+/* Failures that are the members', not this rank's. */
+static bool is_members(hocket_status status)
+{
+    return status == HOCKET_ERR_PEER_LOST || status == HOCKET_ERR_TIMEOUT ||
+           status == HOCKET_ERR_MISMATCH || status == HOCKET_ERR_ABORTED;
+}
+
 /* Native collectives may need a word with each other before the first call. A member may have been
- * so fast to break the group that it is broken already: that is for the first call to say. */
+ * so fast to break the group that it is broken already, or may die meanwhile: that is for the first
+ * call to say, in the new group's numbers. A world whose opening fails is not there at all. */
 static hocket_status open_team(hocket_group *group)
 {
     hk_error before = *hk_error_last();
@@ -110,7 +118,11 @@ static hocket_status open_team(hocket_group *group)
     hocket_status status = hk_call_begin(&call, group->comm, &what, 0, deadline);
     if (status == HOCKET_OK)
         status = hk_team_open(group->comm, &call, &group->team);
-    return hk_call_end(&call, status);
+    status = hk_call_end(&call, status);
+    if (group->comm->context == HK_CONTEXT_WORLD || !is_members(status))
+        return status;
+    hk_fail_with(&before);
+    return HOCKET_OK;
 }
 
 hocket_status hk_group_open(hk_world *world, hk_endpoint *endpoint, uint64_t context,
