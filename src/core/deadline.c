@@ -11,11 +11,16 @@ hk_time hk_now(void)
     return (hk_time)now.tv_sec * HK_SECOND + now.tv_nsec;
 }
 
-hk_time hk_deadline_after(double seconds)
+hk_time hk_deadline_from(hk_time start, double seconds)
 {
     if (!(seconds < CENTURY_S))
         return HK_FOREVER;
-    return hk_now() + (hk_time)(seconds * (double)HK_SECOND);
+    return start + (hk_time)(seconds * (double)HK_SECOND);
+}
+
+hk_time hk_deadline_after(double seconds)
+{
+    return hk_deadline_from(hk_now(), seconds);
 }
 
 hk_time hk_deadline_left(hk_time deadline)

@@ -14,8 +14,10 @@ typedef int64_t hk_time;
 
 hk_time hk_now(void);
 
-/* The moment that many seconds from now; HK_FOREVER for INFINITY and for more than a century. */
+/* The moment that many seconds from now, or from a moment; HK_FOREVER for INFINITY and for more
+ * than a century. */
 hk_time hk_deadline_after(double seconds);
+hk_time hk_deadline_from(hk_time start, double seconds);
 
 /* Nanoseconds left, 0 when it has passed, HK_FOREVER for HK_FOREVER. */
 hk_time hk_deadline_left(hk_time deadline);

@@ -30,11 +30,12 @@ struct hocket_group {
     char *backend;
     _Atomic double timeout_s;
 
-    pthread_mutex_t lock;
+    pthread_mutex_t turn; /* held while a collective runs */
+    pthread_mutex_t lock; /* of the queue and the regions */
     pthread_cond_t changed;
-    bool busy;                     /* a thread runs a collective */
     uint64_t number;               /* of the last collective */
-    hocket_request *first, **last; /* collectives that wait for the worker */
+    hocket_request *first, **last; /* collectives that wait for the worker, or that it runs */
+    atomic_int queued;             /* how many */
     bool has_worker, closing;
     pthread_t worker;
 
@@ -68,7 +69,7 @@ hocket_status hk_job_check(const hocket_group *group, const hk_job *job);
 hocket_status hk_submit(hocket_group *group, const hk_job *job, hocket_request **request);
 
 /* Runs a collective on this thread; the caller has the group's turn. */
-hocket_status hk_job_run(hocket_group *group, const hk_job *job);
+hocket_status hk_job_run(hocket_group *group, const hk_job *job, hk_time now);
 
 /* === requests.c ============================================================================== */
 

@@ -50,8 +50,7 @@ static hocket_status check_types(const hocket_group *group, const hk_job *job)
         return hk_fail(HOCKET_ERR_INVALID,
                        "%s on rank %d of %d: the reduction %s (%d) is not defined for %s",
                        hk_operation_name(job->operation), group->comm->rank, group->comm->size,
-                       hk_reduce_name(job->reduce), (int)job->reduce,
-                       hk_dtype_name(job->dtype));
+                       hk_reduce_name(job->reduce), (int)job->reduce, hk_dtype_name(job->dtype));
     return HOCKET_OK;
 }
 
@@ -227,13 +226,13 @@ static hocket_status run_algorithm(hk_team *team, hk_call *call, const hk_job *j
     }
 }
 
-hocket_status hk_job_run(hocket_group *group, const hk_job *job)
+hocket_status hk_job_run(hocket_group *group, const hk_job *job, hk_time now)
 {
     hk_what what = describe(group, job, ++group->number);
     if (job->number != NULL)
         *job->number = what.number;
     hk_call call;
-    hocket_status status = hk_call_begin(&call, group->comm, &what, 0, job->deadline);
+    hocket_status status = hk_call_begin(&call, group->comm, &what, 0, now, job->deadline);
     if (status == HOCKET_OK)
         status = run_algorithm(&group->team, &call, job);
     return hk_call_end(&call, status);
@@ -242,12 +241,13 @@ hocket_status hk_job_run(hocket_group *group, const hk_job *job)
 hocket_status hk_submit(hocket_group *group, const hk_job *job, hocket_request **request)
 {
     hk_job ready = *job;
+    hk_time now = hk_now();
     ready.deadline =
-        hk_deadline_after(atomic_load_explicit(&group->timeout_s, memory_order_relaxed));
+        hk_deadline_from(now, atomic_load_explicit(&group->timeout_s, memory_order_relaxed));
     if (request != NULL)
         return hk_queue(group, &ready, request);
     hk_turn_take(group);
-    hocket_status status = hk_job_run(group, &ready);
+    hocket_status status = hk_job_run(group, &ready, now);
     hk_turn_give(group);
     return status;
 }

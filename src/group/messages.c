@@ -45,7 +45,8 @@ static hocket_status begin(hocket_group *group, hk_note *note, hk_operation oper
     hk_what what = {.operation = operation, .dtype = -1, .reduce = -1, .root = -1, .count = tag};
     double timeout = atomic_load_explicit(&group->timeout_s, memory_order_relaxed);
     note->peer = peer;
-    return hk_call_begin(&note->call, group->comm, &what, tag, hk_deadline_after(timeout));
+    hk_time now = hk_now();
+    return hk_call_begin(&note->call, group->comm, &what, tag, now, hk_deadline_from(now, timeout));
 }
 
 /* Posts what the note is for; a probe posts nothing. */

@@ -10,19 +10,18 @@
 /* A blocking call comes after all that was queued before it. */
 void hk_turn_take(hocket_group *group)
 {
-    pthread_mutex_lock(&group->lock);
-    while (group->busy || group->first != NULL)
-        pthread_cond_wait(&group->changed, &group->lock);
-    group->busy = true;
-    pthread_mutex_unlock(&group->lock);
+    if (atomic_load(&group->queued) > 0) {
+        pthread_mutex_lock(&group->lock);
+        while (atomic_load(&group->queued) > 0)
+            pthread_cond_wait(&group->changed, &group->lock);
+        pthread_mutex_unlock(&group->lock);
+    }
+    pthread_mutex_lock(&group->turn);
 }
 
 void hk_turn_give(hocket_group *group)
 {
-    pthread_mutex_lock(&group->lock);
-    group->busy = false;
-    pthread_cond_broadcast(&group->changed);
-    pthread_mutex_unlock(&group->lock);
+    pthread_mutex_unlock(&group->turn);
 }
 
 /* === The worker ============================================================================== */
@@ -30,9 +29,10 @@ void hk_turn_give(hocket_group *group)
 static void run_first(hocket_group *group)
 {
     hocket_request *request = group->first;
-    group->busy = true;
     pthread_mutex_unlock(&group->lock);
-    hocket_status status = hk_job_run(group, &request->job);
+    pthread_mutex_lock(&group->turn);
+    hocket_status status = hk_job_run(group, &request->job, hk_now());
+    pthread_mutex_unlock(&group->turn);
     if (status != HOCKET_OK)
         request->error = *hk_error_last();
     pthread_mutex_lock(&group->lock);
@@ -40,7 +40,7 @@ static void run_first(hocket_group *group)
     group->first = request->next;
     if (group->first == NULL)
         group->last = &group->first;
-    group->busy = false;
+    atomic_fetch_sub(&group->queued, 1);
     request->done = true;
     pthread_cond_broadcast(&group->changed);
 }
@@ -50,7 +50,7 @@ static void *work(void *argument)
     hocket_group *group = argument;
     pthread_mutex_lock(&group->lock);
     for (;;) {
-        if (group->first != NULL && !group->busy)
+        if (group->first != NULL)
             run_first(group);
         else if (group->closing && group->first == NULL)
             break;
@@ -72,6 +72,7 @@ hocket_status hk_queue(hocket_group *group, const hk_job *job, hocket_request **
     int error = group->has_worker ? 0 : pthread_create(&group->worker, NULL, work, group);
     if (error == 0) {
         group->has_worker = true;
+        atomic_fetch_add(&group->queued, 1);
         *group->last = new;
         group->last = &new->next;
         pthread_cond_broadcast(&group->changed);
@@ -91,7 +92,7 @@ void hk_worker_stop(hocket_group *group)
 {
     pthread_mutex_lock(&group->lock);
     group->closing = true;
-    bool waiting = group->first != NULL || group->busy;
+    bool waiting = group->first != NULL;
     pthread_cond_broadcast(&group->changed);
     pthread_mutex_unlock(&group->lock);
     if (!group->has_worker)

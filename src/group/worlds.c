@@ -88,6 +88,7 @@ static void release_world(hk_world *world)
 
 static void free_group(hocket_group *group)
 {
+    pthread_mutex_destroy(&group->turn);
     pthread_mutex_destroy(&group->lock);
     pthread_cond_destroy(&group->changed);
     free(group->backend);
@@ -114,8 +115,8 @@ static hocket_status open_team(hocket_group *group)
     hk_what what = {
         .operation = HK_INIT, .number = HK_NUMBER_OPENING, .dtype = -1, .reduce = -1, .root = -1};
     hk_call call;
-    hk_time deadline = hk_deadline_after(group->timeout_s);
-    hocket_status status = hk_call_begin(&call, group->comm, &what, 0, deadline);
+    hk_time now = hk_now(), deadline = hk_deadline_from(now, group->timeout_s);
+    hocket_status status = hk_call_begin(&call, group->comm, &what, 0, now, deadline);
     if (status == HOCKET_OK)
         status = hk_team_open(group->comm, &call, &group->team);
     status = hk_call_end(&call, status);
@@ -134,6 +135,7 @@ hocket_status hk_group_open(hk_world *world, hk_endpoint *endpoint, uint64_t con
         free(new);
         return hk_fail_memory(sizeof *new, "a group");
     }
+    pthread_mutex_init(&new->turn, NULL);
     pthread_mutex_init(&new->lock, NULL);
     pthread_cond_init(&new->changed, NULL);
     new->last = &new->first;

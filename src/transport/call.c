@@ -20,13 +20,13 @@ static bool is_collective(const hk_call *call)
 }
 
 hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, uint32_t tag,
-                            hk_time deadline)
+                            hk_time now, hk_time deadline)
 {
     *call = (hk_call){.comm = comm, .deadline = deadline, .what = *what, .tag = tag};
+    hk_endpoint_lock(comm->endpoint);
     if (is_collective(call)) {
         call->context = comm->context;
         uint32_t fingerprint = hk_what_fingerprint(what);
-        hk_endpoint_lock(comm->endpoint);
         /* The call before is part of the tag: some that differ cost no rank a wait (two roots that
          * both broadcast), and show only now. */
         call->tag = (uint32_t)(hk_mix(comm->previous, fingerprint) >> 32);
@@ -35,11 +35,12 @@ hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, u
             comm->previous = fingerprint;
         }
         comm->history[what->number % HK_HISTORY] = *what;
-        hk_endpoint_unlock(comm->endpoint);
     } else {
         call->context = hk_comm_messages(comm);
     }
-    return hk_comm_check(comm);
+    hocket_status status = hk_comm_look(comm, now);
+    hk_endpoint_unlock(comm->endpoint);
+    return status;
 }
 
 static void forget(hk_op *op)

@@ -2,7 +2,7 @@
  * and the operations it has posted.
  *
  *     hk_call call;
- *     status = hk_call_begin(&call, comm, &what, 0, deadline);
+ *     status = hk_call_begin(&call, comm, &what, 0, hk_now(), deadline);
  *     if (status == HOCKET_OK)
  *         status = hk_all_gather_ring(&call, ...);
  *     status = hk_call_end(&call, status);
@@ -44,7 +44,7 @@ typedef struct hk_call {
 /* what->number > 0: a collective, whose tag is its fingerprint; else messages with this tag. Fails
  * when the group is broken; the call needs its hk_call_end all the same. */
 hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, uint32_t tag,
-                            hk_time deadline);
+                            hk_time now, hk_time deadline);
 
 /* Takes back what is still posted, frees the scratch, and returns status. A failed collective
  * breaks its group here. */

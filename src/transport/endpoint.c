@@ -141,9 +141,12 @@ static hocket_status check_transport(const hocket_transport *t)
     const struct {
         const char *name;
         bool there;
-    } slots[] = {{"name", t->name != NULL},         {"rank", t->rank != NULL},
-                 {"world_size", t->world_size != NULL}, {"post", t->post != NULL},
-                 {"cancel", t->cancel != NULL},     {"progress", t->progress != NULL},
+    } slots[] = {{"name", t->name != NULL},
+                 {"rank", t->rank != NULL},
+                 {"world_size", t->world_size != NULL},
+                 {"post", t->post != NULL},
+                 {"cancel", t->cancel != NULL},
+                 {"progress", t->progress != NULL},
                  {"probe", t->probe != NULL}};
     for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
         if (!slots[i].there)
@@ -333,19 +336,21 @@ void hk_comm_abandon(hk_comm *comm, uint64_t child)
     hk_endpoint_unlock(comm->endpoint);
 }
 
-hocket_status hk_comm_check(hk_comm *comm)
+hocket_status hk_comm_look(hk_comm *comm, hk_time now)
 {
     hk_endpoint *endpoint = comm->endpoint;
-    hk_time now = hk_now();
-    hk_endpoint_lock(endpoint);
     bool stale = now - endpoint->looked > LOOK_AFTER_NS;
     if (stale && comm->fault.status == HOCKET_OK && !endpoint->leading && !endpoint->delegate) {
         endpoint->looked = now;
         hk_endpoint_turn(endpoint, 0);
     }
-    hocket_status status = comm->fault.status;
-    if (status != HOCKET_OK)
-        hk_fail_with(&comm->fault);
-    hk_endpoint_unlock(endpoint);
+    return comm->fault.status == HOCKET_OK ? HOCKET_OK : hk_fail_with(&comm->fault);
+}
+
+hocket_status hk_comm_check(hk_comm *comm)
+{
+    hk_endpoint_lock(comm->endpoint);
+    hocket_status status = hk_comm_look(comm, hk_now());
+    hk_endpoint_unlock(comm->endpoint);
     return status;
 }

@@ -37,11 +37,11 @@ struct hk_endpoint {
     bool leading;       /* a thread is in its waiting loop and makes progress for all */
     int followers;      /* threads that sleep on turn */
     pthread_mutex_t turn_lock;
-    pthread_cond_t turn; /* something was completed, or the lead is free */
-    unsigned long turns; /* how often that was said; under turn_lock */
+    pthread_cond_t turn;             /* something was completed, or the lead is free */
+    unsigned long turns;             /* how often that was said; under turn_lock */
     unsigned long completed, rounds; /* operations; rounds of progress */
-    hk_time looked;      /* when a call last looked for news without having to wait */
-    hk_time spin, yield; /* how long a wait spins, then yields, before it sleeps */
+    hk_time looked;                  /* when a call last looked for news without having to wait */
+    hk_time spin, yield;             /* how long a wait spins, then yields, before it sleeps */
 
     bool has_thread, closing; /* background.c */
     int background;           /* nonblocking messages under way */
@@ -76,6 +76,9 @@ hocket_status hk_endpoint_excuse(const hk_endpoint *endpoint, hocket_status stat
 void hk_endpoint_follow(hk_endpoint *endpoint);
 /* Wakes those who sleep there: something was completed, or the lead is free. */
 void hk_endpoint_call_followers(hk_endpoint *endpoint);
+
+/* hk_comm_check with the lock held. */
+hocket_status hk_comm_look(hk_comm *comm, hk_time now);
 
 /* background.c */
 void hk_background_stop(hk_endpoint *endpoint);
