@@ -8,15 +8,24 @@ MLX_VERSION=0.32.4
 RUN_SECONDS_MAX=${RUN_SECONDS_MAX:-60}    # for any one run
 hocket=build/bin/hocket
 
+# What bench_carry.sh has packed, where there is such.
+if [ -d root/lib ]; then
+    export PATH=$PWD/root/bin:$PATH LD_LIBRARY_PATH=$PWD/root/lib
+    export OPAL_PREFIX=$PWD/root OPAL_BINDIR=$PWD/root/bin OPAL_LIBDIR=$PWD/root/lib
+    export OPAL_PKGLIBDIR=$PWD/root/openmpi OPAL_PKGDATADIR=$PWD/root/openmpi-share
+    export PMIX_PREFIX=$PWD/root PMIX_PKGLIBDIR=$PWD/root/pmix
+fi
+
 say() { echo "${0##*/}: $*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
 # launcher PATTERN CANDIDATE...: the first candidate whose --version matches.
 launcher() {
-    local pattern=$1 candidate
+    local pattern=$1 candidate says
     shift
     for candidate; do
-        if has "$candidate" && timeout 20 "$candidate" --version 2>&1 | grep -qiE "$pattern"; then
+        # Not into a pipe: grep -q would hang up on the launcher, and pipefail would call that a failure.
+        if has "$candidate" && says=$(timeout 20 "$candidate" --version 2>&1) && grep -qiE "$pattern" <<<"$says"; then
             command -v "$candidate"
             return 0
         fi
@@ -70,8 +79,7 @@ compile() {
             2>"$program.log" && mv "$program.new" "$program" && return 0
         say "$compiler does not build bench/peers/mpi.c; see $program.log"
     done
-    [ -x "$program" ] && ldd "$program" 2>&1 | grep -q 'not found' && return 1
-    [ -x "$program" ]
+    [ -x "$program" ] && [[ "$(ldd "$program" 2>&1)" != *'not found'* ]]
 }
 
 # prepare [--no-install]: after it openmpi_run, mpich_run and mlx_python say what can be measured.
@@ -111,8 +119,8 @@ describe_machine() {
         "${cpu:-unknown}" "$(getconf _NPROCESSORS_ONLN)" "${memory:-unknown}" "$(uname -srm)"
     printf '"load before": "%s", "hocket": "%s", "Open MPI": "%s", "MPICH": "%s", "MLX": "%s"}}\n' \
         "$(uptime | sed 's/.*average[s]*: //')" \
-        "$($hocket --version | cut -d' ' -f2) $(git rev-parse --short HEAD 2>/dev/null || true)" \
-        "$([ -z "$openmpi_run" ] || "$openmpi_run" --version 2>&1 | grep -oE '[0-9]+\.[0-9.]+' | head -1)" \
-        "$([ -z "$mpich_run" ] || "$mpich_run" --version 2>&1 | sed -n 's/.*Version: *//p' | head -1)" \
+        "$($hocket --version | cut -d' ' -f2) $(git rev-parse --short HEAD 2>/dev/null || cat $BENCH/commit 2>/dev/null || true)" \
+        "$([ -z "$openmpi_run" ] || "$openmpi_run" --version 2>&1 | sed -n '1s/[^0-9]*//p')" \
+        "$([ -z "$mpich_run" ] || "$mpich_run" --version 2>&1 | sed -n 's/^ *Version: *//p')" \
         "${mlx_python:+$MLX_VERSION}"
 }
