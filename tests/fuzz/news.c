@@ -199,7 +199,8 @@ static void begin(world *w, hk_comm *comm, bool ask)
                     .number = ++w->number,
                     .count = 3};
     hk_call call;
-    hk_call_begin(&call, comm, &what, 0, hk_now());
+    hk_time now = hk_now();
+    hk_call_begin(&call, comm, &what, 0, now, now);
     hk_endpoint_lock(w->endpoint);
     if (ask)
         hk_news_roll_call(comm, &what);
