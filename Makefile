@@ -8,7 +8,7 @@ BUILD = cmake --preset $(1) >/dev/null && \
         MAKEFLAGS=--no-print-directory cmake --build --preset $(1) -j$(JOBS)
 
 .PHONY: all debug asan ubsan tsan deps demo check check-debug check-asan check-ubsan check-tsan \
-        check-portable chaos bench-peers bench-scale fuzz install format clean help
+        check-portable chaos bench-mismatch bench-peers bench-scale fuzz install format clean help
 
 all: ## build/bin/hocket, build/lib/libhocket.so and, where MLX is, build/lib/libhocket-mlx.so
 	@$(call BUILD,release)
@@ -35,6 +35,9 @@ chaos: all ## kill, freeze, cut and slow ranks (SECONDS=300, or ROUNDS; SEED, BA
 
 bench-peers: all ## against Open MPI, MPICH and MLX's ring (ROUNDS=5, SIZES, RANKS): bench/results/
 	@scripts/bench_peers.sh
+
+bench-mismatch: all ## what it costs that ranks which disagree are told
+	@build/bench/mismatch
 
 bench-scale: all ## how cost grows from 2 to 64 ranks (ROUNDS=3, SIZES, RANKS): bench/results/
 	@scripts/bench_scale.sh
