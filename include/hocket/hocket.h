@@ -234,7 +234,13 @@ HOCKET_API hocket_status hocket_split(hocket_group *group, int color, int key,
 HOCKET_API hocket_status hocket_abort(hocket_group *group, const char *reason);
 
 /* After a failure: a renumbered group of those who are left, over the connections that are left.
- * Every survivor calls it. On a group that is not broken it is HOCKET_ERR_INVALID. */
+ * Every survivor calls it; ranks keep their order. Out are the dead, those who left, after a
+ * timeout those whom it named, and whoever does not call it until the deadline. All who get a group
+ * get the same one. A member that dies meanwhile may still be in it: the first call on it says so,
+ * and it can be shrunk again. A rank that is out and calls later, as a frozen one that woke up,
+ * gets HOCKET_ERR_PEER_LOST with itself at fault, and whatever it sends disturbs nobody. The old
+ * group stays broken, to be freed before or after the new one. On a group that is not broken it is
+ * HOCKET_ERR_INVALID. */
 HOCKET_API hocket_status hocket_shrink(hocket_group *group, hocket_group **survivors);
 
 /* === Collectives =================================================================================
@@ -305,7 +311,7 @@ HOCKET_API hocket_status hocket_barrier(hocket_group *group);
  * the receive. When a send returns, its bytes need no more help from the sender. A receive or probe
  * that times out consumed nothing and breaks nothing. */
 
-#define HOCKET_TAG_RESERVED \
+#define HOCKET_TAG_RESERVED                                                                        \
     UINT32_C(0xF0000000) /* tags below are the caller's; from here on HOCKET_ERR_INVALID */
 
 HOCKET_API hocket_status hocket_send_bytes(hocket_group *group, int to, uint32_t tag,
