@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define CREDIT_BYTES (UINT64_C(32) << 20) /* read, before it is reported */
 #define READ_BUDGET (UINT64_C(4) << 20)   /* from one peer, before the others get a look */
@@ -118,16 +119,18 @@ static void enqueue(hk_link *link, hk_parcel *parcel)
         hk_link_write(link);
 }
 
-/* Without memory for 100 bytes the connection is given up: a lost control frame would be a hang. */
+/* Without memory for 100 bytes the connection is given up: a lost control frame would be a hang.
+ * The mailbox may be in the middle of something that `gone` would pull from under it, so reading
+ * finds the end. */
 static void send_control(hk_link *link, const hk_frame *frame)
 {
     if (link->pipe.fd < 0)
         return;
     hk_parcel *parcel = new_parcel(link, frame);
-    if (parcel == NULL)
-        gone(link, "out of memory");
-    else
+    if (parcel != NULL)
         enqueue(link, parcel);
+    else
+        shutdown(link->pipe.fd, SHUT_RDWR);
 }
 
 /* Above the window the peer is told, and asks when it has room. */
