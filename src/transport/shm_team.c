@@ -10,10 +10,13 @@
 #include "core/reduce.h"
 #include "transport/segment.h"
 #include "transport/state.h"
+#include <assert.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a lock would not be shared with other processes");
 
 #define LINE 64
 #define INLINE_BYTES 56              /* data that rides in a posted line */
@@ -402,7 +405,7 @@ static hocket_status shm_all_reduce(void *handle, const void *send, void *recv, 
     if (count * size <= INLINE_BYTES)
         return reduce_inline(t, send, recv, count, dtype, reduce, patience);
     hocket_status status = post(t, NULL, 0, patience);
-    if (status == HOCKET_OK && count * size <= FLAT_BYTES)
+    if (status == HOCKET_OK && count * size <= smaller(FLAT_BYTES, t->stage_bytes))
         return reduce_flat(t, send, recv, count, dtype, reduce, patience);
     if (status == HOCKET_OK)
         status = wait_posts(t, patience);
@@ -466,6 +469,8 @@ static hocket_status shm_reduce_scatter(void *handle, const void *send, void *re
     size_t place = t->stage_bytes / (size_t)t->size, room = (place - place % LINE) / size;
     const uint8_t *from = send;
     uint8_t *to = recv;
+    if (room == 0)
+        return HOCKET_ERR_UNSUPPORTED; /* some 360 members have no stage to share */
     place = room * size;
     hocket_status status = post(t, NULL, 0, patience);
     if (status == HOCKET_OK)
