@@ -38,20 +38,29 @@ static bool forget(hocket_group *group, const void *memory, bool ours)
     return region != NULL;
 }
 
-static const hocket_transport *transport_of(const hocket_group *group, void **self)
+/* The group's transport, whose slots must not be called by two threads at once. */
+static const hocket_transport *enter(const hocket_group *group, void **self)
 {
-    *self = hk_endpoint_self(group->comm->endpoint);
-    return hk_endpoint_transport(group->comm->endpoint);
+    hk_endpoint *endpoint = group->comm->endpoint;
+    hk_endpoint_lock(endpoint);
+    *self = hk_endpoint_self(endpoint);
+    return hk_endpoint_transport(endpoint);
+}
+
+static void leave(const hocket_group *group)
+{
+    hk_endpoint_unlock(group->comm->endpoint);
 }
 
 static void give_back(hocket_group *group, void *memory)
 {
     void *self;
-    const hocket_transport *transport = transport_of(group, &self);
+    const hocket_transport *transport = enter(group, &self);
     if (transport->dealloc != NULL)
         transport->dealloc(self, memory);
     else
         free(memory);
+    leave(group);
 }
 
 hocket_status hocket_alloc(hocket_group *group, size_t bytes, void **memory)
@@ -66,12 +75,14 @@ hocket_status hocket_alloc(hocket_group *group, size_t bytes, void **memory)
     if (whole < bytes)
         return hk_fail_memory(bytes, "hocket_alloc");
     void *self, *got = NULL;
-    const hocket_transport *transport = transport_of(group, &self);
-    if (transport->alloc != NULL)
+    const hocket_transport *transport = enter(group, &self);
+    bool its_own = transport->alloc != NULL;
+    if (its_own)
         status = transport->alloc(self, whole, &got);
-    else if ((got = aligned_alloc(ALIGNMENT, whole)) == NULL)
+    leave(group);
+    if (!its_own && (got = aligned_alloc(ALIGNMENT, whole)) == NULL)
         status = hk_fail_memory(bytes, "hocket_alloc");
-    else
+    else if (!its_own)
         memset(got, 0, whole);
     if (status == HOCKET_OK && (status = remember(group, got, true)) != HOCKET_OK)
         give_back(group, got);
@@ -94,9 +105,10 @@ hocket_status hocket_register(hocket_group *group, void *memory, size_t bytes)
     if (memory == NULL || bytes == 0)
         return hk_fail(HOCKET_ERR_INVALID, "hocket_register: %zu bytes at %p", bytes, memory);
     void *self;
-    const hocket_transport *transport = transport_of(group, &self);
+    const hocket_transport *transport = enter(group, &self);
     if (transport->register_memory != NULL)
         status = transport->register_memory(self, memory, bytes);
+    leave(group);
     return status == HOCKET_OK ? remember(group, memory, false) : status;
 }
 
@@ -109,9 +121,10 @@ hocket_status hocket_unregister(hocket_group *group, void *memory)
         return hk_fail(HOCKET_ERR_INVALID,
                        "hocket_unregister: %p is not registered with this group", memory);
     void *self;
-    const hocket_transport *transport = transport_of(group, &self);
+    const hocket_transport *transport = enter(group, &self);
     if (transport->unregister_memory != NULL)
         status = transport->unregister_memory(self, memory);
+    leave(group);
     return status;
 }
 

@@ -63,6 +63,10 @@ int hk_endpoint_rank(const hk_endpoint *endpoint);
 int hk_endpoint_size(const hk_endpoint *endpoint);
 bool hk_endpoint_is_delegate(const hk_endpoint *endpoint);
 
+/* For who calls a slot of the transport. Wakes a leader that sleeps with the lock held. */
+void hk_endpoint_lock(hk_endpoint *endpoint);
+void hk_endpoint_unlock(hk_endpoint *endpoint);
+
 /* Opens a group over members ranks[0..size-1] (copied), which contain this rank. The context is the
  * same on all members and nobody else's. */
 hocket_status hk_comm_open(hk_endpoint *endpoint, uint64_t context, const int *ranks, int size,

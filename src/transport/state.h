@@ -61,8 +61,6 @@ struct hk_endpoint {
 };
 
 /* endpoint.c */
-void hk_endpoint_lock(hk_endpoint *endpoint);
-void hk_endpoint_unlock(hk_endpoint *endpoint);
 /* Mutexes are not fair: the leader, which holds the lock nearly always, lets those who want it
  * pass. */
 void hk_endpoint_step_aside(hk_endpoint *endpoint);
