@@ -1,5 +1,6 @@
 #include "transport/state.h"
 
+#include "core/settings.h"
 #include <sched.h>
 #include <time.h>
 #include <stdlib.h>
@@ -163,9 +164,10 @@ hocket_status hk_endpoint_open(const hocket_transport *transport, void *self,
     if (status != HOCKET_OK)
         return status;
     int rank = transport->rank(self), size = transport->world_size(self);
-    if (size < 1 || rank < 0 || rank >= size)
-        return hk_fail(HOCKET_ERR_INVALID, "transport %s says that this is rank %d of %d",
-                       transport->name, rank, size);
+    if (size < 1 || size > HK_WORLD_MAX || rank < 0 || rank >= size)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "transport %s says that this is rank %d of %d; a world has at most %d ranks",
+                       transport->name, rank, size, HK_WORLD_MAX);
     hk_endpoint *ep = calloc(1, sizeof *ep);
     if (ep == NULL || (ep->peers = calloc((size_t)size, sizeof *ep->peers)) == NULL) {
         free(ep);
