@@ -8,7 +8,8 @@ static void *run(void *argument)
     hk_endpoint *endpoint = argument;
     hk_endpoint_lock(endpoint);
     while (!endpoint->closing) {
-        if (endpoint->background == 0) {
+        bool idle = endpoint->background == 0 || endpoint->broken.status != HOCKET_OK;
+        if (idle) {
             pthread_cond_wait(&endpoint->idle, &endpoint->lock);
             continue;
         }
