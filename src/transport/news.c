@@ -400,6 +400,8 @@ void hk_news_digest(hk_endpoint *endpoint)
                 heard(endpoint, i, news.buffer, news.received);
             free(news.buffer);
             listen_to(endpoint, i);
+            if (news.status != HOCKET_OK)
+                break; /* no memory for it: the next round tries again */
         }
     }
     free_sent(endpoint);
