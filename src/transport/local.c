@@ -186,7 +186,8 @@ static void claimed(void *owner, hk_message *message)
     pthread_mutex_lock(&me->world->lock);
     bool there = o->send != NULL;
     if (there) {
-        memcpy(hk_message_space(message), o->send->buffer, message->length);
+        if (message->length > 0)
+            memcpy(hk_message_space(message), o->send->buffer, message->length);
         o->taken = true;
         ring(&me->world->places[message->from]);
     }
