@@ -107,9 +107,10 @@ static hocket_status check_buffers(const hocket_group *group, const hk_job *job)
     if (!measure(group, job, &e) || !hk_bytes(e.send, job->dtype, &send_bytes) ||
         !hk_bytes(e.recv, job->dtype, &recv_bytes))
         return hk_fail(HOCKET_ERR_INVALID,
-                       "%s on rank %d of %d: %zu elements of %s are more than memory can hold",
+                       "%s on rank %d of %d: all ranks' elements of %s together are more than "
+                       "memory can hold",
                        hk_operation_name(job->operation), group->comm->rank, group->comm->size,
-                       job->count, hk_dtype_name(job->dtype));
+                       hk_dtype_name(job->dtype));
     if ((send_bytes > 0 && job->send == NULL) || (recv_bytes > 0 && job->recv == NULL))
         return hk_fail(HOCKET_ERR_INVALID, "%s on rank %d of %d: %s is NULL",
                        hk_operation_name(job->operation), group->comm->rank, group->comm->size,
