@@ -253,6 +253,34 @@ static void a_segment_that_never_was_closes_no_file(void **state)
     assert_true(open);
 }
 
+/* === Worlds that come and go ================================================================== */
+
+static void *come_and_go(void *failures)
+{
+    hocket_config config = {.size = sizeof config, .backend = "local", .world_size = 1};
+    for (int i = 0; i < 3000; i++) {
+        hocket_group *group;
+        float one = 1;
+        if (hocket_init(&config, &group) != HOCKET_OK || hocket_all_sum(group, &one, 1) != HOCKET_OK)
+            atomic_fetch_add((atomic_int *)failures, 1);
+        hocket_free(group);
+    }
+    return NULL;
+}
+
+/* One thread's duplicate must not be of a world that another thread is closing. */
+static void a_world_is_duplicated_while_it_is_freed(void **state)
+{
+    (void)state;
+    atomic_int failures = 0;
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, &failures), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(failures, 0);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +291,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_probe_of_any_rank_says_so),
         cmocka_unit_test(the_last_word_of_who_leaves_counts),
         cmocka_unit_test(who_leaves_does_not_keep_the_others_waiting),
+        cmocka_unit_test(a_world_is_duplicated_while_it_is_freed),
         cmocka_unit_test(who_falls_silent_is_counted_out),
     };
     if (argc > 1)

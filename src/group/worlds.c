@@ -17,7 +17,7 @@
 struct hk_world {
     hk_world *next;
     char *key; /* NULL: cannot be asked for again */
-    hk_endpoint *endpoint;
+    hk_endpoint *endpoint; /* held: a group is freed while another thread makes a duplicate */
     int groups;          /* that live on it */
     uint64_t duplicates; /* made so far */
 };
@@ -38,6 +38,7 @@ static hk_world *make_world(hk_endpoint *endpoint, const char *key)
         free(world);
         return NULL;
     }
+    hk_endpoint_hold(endpoint);
     pthread_mutex_lock(&worlds_lock);
     world->next = worlds;
     worlds = world;
@@ -80,6 +81,7 @@ static void release_world(hk_world *world)
     pthread_mutex_unlock(&worlds_lock);
     if (!last)
         return;
+    hk_endpoint_release(world->endpoint);
     free(world->key);
     free(world);
 }

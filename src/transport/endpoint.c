@@ -212,6 +212,22 @@ void hk_endpoint_close(hk_endpoint *endpoint)
     free(endpoint);
 }
 
+void hk_endpoint_hold(hk_endpoint *endpoint)
+{
+    hk_endpoint_lock(endpoint);
+    endpoint->holds++;
+    hk_endpoint_unlock(endpoint);
+}
+
+void hk_endpoint_release(hk_endpoint *endpoint)
+{
+    hk_endpoint_lock(endpoint);
+    bool last = --endpoint->holds == 0 && endpoint->comms == NULL;
+    hk_endpoint_unlock(endpoint);
+    if (last)
+        hk_endpoint_close(endpoint);
+}
+
 const hocket_transport *hk_endpoint_transport(const hk_endpoint *endpoint)
 {
     return endpoint->transport;
@@ -293,7 +309,7 @@ void hk_comm_close(hk_comm *comm)
     while (*link != comm)
         link = &(*link)->next;
     *link = comm->next;
-    bool last = endpoint->comms == NULL;
+    bool last = endpoint->holds == 0 && endpoint->comms == NULL;
     hk_endpoint_unlock(endpoint);
     free_comm(comm);
     if (last)

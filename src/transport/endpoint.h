@@ -49,13 +49,17 @@ typedef struct hk_comm {
     struct hk_comm *next;     /* the endpoint's list */
 } hk_comm;
 
-/* Wraps an opened transport. Owned by the comms on it: the last hk_comm_close closes the transport.
- * On failure the transport is not closed. */
+/* Wraps an opened transport. Owned by the comms on it and by who holds it: the last hk_comm_close or
+ * hk_endpoint_release closes the transport. On failure the transport is not closed. */
 hocket_status hk_endpoint_open(const hocket_transport *transport, void *self,
                                hk_endpoint **endpoint);
 
-/* For an endpoint without any comm. */
+/* For an endpoint without any comm or hold. */
 void hk_endpoint_close(hk_endpoint *endpoint);
+
+/* Keeps it open while there may be no comm. Each hold needs its release. */
+void hk_endpoint_hold(hk_endpoint *endpoint);
+void hk_endpoint_release(hk_endpoint *endpoint);
 
 const hocket_transport *hk_endpoint_transport(const hk_endpoint *endpoint);
 void *hk_endpoint_self(const hk_endpoint *endpoint);

@@ -55,6 +55,7 @@ struct hk_endpoint {
     hk_early *early;
     int early_count;
     hk_comm *comms;
+    int holds; /* hk_endpoint_hold */
 
     hk_mailbox own;   /* messages to oneself */
     hk_window unread; /* of them */
