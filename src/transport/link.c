@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define CREDIT_BYTES (UINT64_C(32) << 20) /* read, before it is reported */
-#define READ_BUDGET (UINT64_C(4) << 20)   /* from one peer, before the others get a look */
+#define CREDIT_BYTES (UINT64_C(4) << 20) /* read, not reported: the window's tolerance */
+#define READ_BUDGET (UINT64_C(4) << 20)  /* from one peer, before the others get a look */
 
 struct hk_parcel {
     hk_parcel *next;
