@@ -195,7 +195,7 @@ static void tend_frozen(run *r)
             send_signal(r, p->victim, SIGCONT);
         if (r->pids[p->victim] == 0)
             atomic_store(&r->board->go_on, true);
-    } else if (p->kind == FAULT_LATE_MESSAGE && any_other_reached(r, PHASE_FAILED)) {
+    } else if (p->kind == FAULT_LATE_MESSAGE && others_reached(r, PHASE_FAILED)) {
         send_signal(r, p->victim, SIGCONT);
     }
 }

@@ -106,6 +106,8 @@ _Noreturn void rank_main(const plan *p, board *b, int rank);
 
 /* sabotage.c. Breaks this rank in so many microseconds; call from the main thread. */
 void sabotage(const plan *p, board *b, int rank, hocket_group *group, long delay_us);
+/* Waits until it is done, where this rank survives it. */
+void sabotage_is_over(void);
 
 /* === work.c ================================================================================== */
 

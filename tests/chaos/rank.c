@@ -308,6 +308,7 @@ static void wait_for_the_parent(life *l)
 
 static void leave(life *l)
 {
+    sabotage_is_over();
     int64_t began = chaos_now();
     hocket_free(l->survivors.group);
     hocket_free(l->world.group);

@@ -17,6 +17,8 @@ static struct {
     hocket_group *group;
     long delay_us;
     pthread_t victim; /* the main thread */
+    pthread_t thread;
+    bool under_way;
 } deed;
 
 /* In the main thread, so that it sees all its connections end at once. */
@@ -50,7 +52,6 @@ static void *break_something(void *unused)
 
 void sabotage(const plan *p, board *b, int rank, hocket_group *group, long delay_us)
 {
-    pthread_t thread;
     deed.kind = p->kind;
     deed.board = b;
     deed.at = rank == p->victim ? &b->fault_at : &b->second_at;
@@ -58,6 +59,12 @@ void sabotage(const plan *p, board *b, int rank, hocket_group *group, long delay
     deed.delay_us = delay_us;
     deed.victim = pthread_self();
     signal(SIGUSR1, cut);
-    if (pthread_create(&thread, NULL, break_something, NULL) == 0)
-        pthread_detach(thread);
+    deed.under_way = pthread_create(&deed.thread, NULL, break_something, NULL) == 0;
+}
+
+void sabotage_is_over(void)
+{
+    if (deed.under_way)
+        pthread_join(deed.thread, NULL);
+    deed.under_way = false;
 }
