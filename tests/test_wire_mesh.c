@@ -130,12 +130,68 @@ static void a_look_between_steps_sees_who_has_gone(void **state)
     }
 }
 
+/* What it says of where it listens is looked at before it is used. */
+typedef struct lie {
+    char where[HK_ADDRESS_TEXT_MAX];
+    unsigned char encrypt;
+} lie;
+
+_Static_assert(sizeof(lie) == HK_ADDRESS_TEXT_MAX + 1, "as in mesh.c");
+
+static hocket_status join_or_lie(wire_rank *rank)
+{
+    hk_meeting *meeting;
+    hocket_status status = hk_meeting_open(&rank->settings, rank->deadline, &meeting);
+    if (status != HOCKET_OK)
+        return status;
+    if (rank->settings.rank == VICTIM) {
+        lie all[WORLD];
+        status = hk_meeting_all_gather(meeting, rank->context, sizeof(lie), all);
+    } else {
+        hk_mesh_end ends[WORLD];
+        bool encrypt = false;
+        status = hk_mesh_open(meeting, 0, &encrypt, ends);
+    }
+    hk_meeting_close(meeting);
+    return status;
+}
+
+static void lies_about_doors_are_found(void **state)
+{
+    static const lie lies[] = {
+        {.where = "host.example:1"},
+        {.where = ""},
+        {.where = "127.0.0.1"},
+        {.where = "127.0.0.1:65536"},
+        {.where = "127.0.0.1:1", .encrypt = 2},
+    };
+    (void)state;
+    for (size_t i = 0; i <= sizeof lies / sizeof lies[0]; i++) {
+        wire_rank ranks[WORLD];
+        char where[HK_COORDINATOR_MAX];
+        lie endless;
+        memset(&endless, '1', sizeof endless);
+        wire_free_port("127.0.0.1", where);
+        wire_make_ranks(ranks, WORLD, where, WIRE_SECRET, WIRE_SECONDS,
+                        i < sizeof lies / sizeof lies[0] ? (void *)&lies[i] : &endless);
+        wire_run(ranks, WORLD, join_or_lie);
+        for (int r = 0; r < WORLD; r++) {
+            if (r == VICTIM)
+                continue;
+            assert_int_equal(ranks[r].status, HOCKET_ERR_PROTOCOL);
+            assert_true(hk_error_names(&ranks[r].error, VICTIM));
+            assert_true(ranks[r].seconds < WIRE_SECONDS / 2);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_are_joined_and_one_wish_seals_all),
         cmocka_unit_test(a_death_meanwhile_is_named_on_all),
         cmocka_unit_test(one_that_stays_away_is_named_on_all),
+        cmocka_unit_test(lies_about_doors_are_found),
         cmocka_unit_test(a_look_between_steps_sees_who_has_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

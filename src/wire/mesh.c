@@ -12,7 +12,7 @@
 
 typedef struct door { /* where a rank listens */
     char where[HK_ADDRESS_TEXT_MAX];
-    bool encrypt;
+    uint8_t encrypt; /* 0 or 1 */
 } door;
 
 typedef struct mesh {
@@ -40,6 +40,22 @@ static hocket_status look(void *meeting)
     return hk_meeting_look(meeting);
 }
 
+/* What the others say is looked at before it is used: a name server must not be asked on a peer's
+ * word. All ranks see the same doors and judge alike. */
+static hocket_status check_doors(mesh *m)
+{
+    for (int i = 0; i < m->size; i++) {
+        door *one = &m->doors[i];
+        hk_host_port name;
+        one->where[HK_ADDRESS_TEXT_MAX - 1] = '\0';
+        if (one->encrypt > 1 || hk_address_parse(one->where, &name) != HOCKET_OK ||
+            !hk_address_is_number(&name))
+            return hk_fail_rank(HOCKET_ERR_PROTOCOL, i,
+                                "rank %d does not say at which address it listens", i);
+    }
+    return HOCKET_OK;
+}
+
 /* Whoever dials again has given its first connection up. */
 static void keep(mesh *m, int rank, int fd, const hk_peer *peer)
 {
@@ -54,7 +70,6 @@ static hocket_status dial(mesh *m, int rank)
     hello.peer = rank;
     hk_peer peer;
     int fd;
-    m->doors[rank].where[HK_ADDRESS_TEXT_MAX - 1] = '\0';
     hk_lookout lookout = {.look = look, .owner = m->meeting};
     hocket_status status = hk_dial(m->doors[rank].where, &hello, hk_meeting_key(m->meeting),
                                    m->buffer_bytes, m->deadline, &lookout, &fd, &peer);
@@ -146,8 +161,10 @@ static hocket_status join(mesh *m, bool *encrypt)
         hk_address_format(&bound, mine.where);
     if (status == HOCKET_OK)
         status = hk_meeting_all_gather(m->meeting, &mine, sizeof mine, m->doors);
+    if (status == HOCKET_OK)
+        status = check_doors(m);
     for (int i = 0; i < m->size && status == HOCKET_OK; i++)
-        *encrypt |= m->doors[i].encrypt;
+        *encrypt |= m->doors[i].encrypt != 0;
     if (status == HOCKET_OK)
         status = dial_lower(m);
     if (status == HOCKET_OK)
