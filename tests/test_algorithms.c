@@ -50,7 +50,7 @@ static void wrong(voice *v, const char *what)
         hk_call c;                                                                                 \
         hk_what what = {.operation = HK_BARRIER, .number = ++(v)->number};                         \
         hk_time deadline = hk_deadline_after(LIMIT_SECONDS);                                       \
-        hocket_status status = hk_call_begin(&c, (v)->comm, &what, 0, deadline);                   \
+        hocket_status status = hk_call_begin(&c, (v)->comm, &what, 0, hk_now(), deadline);         \
         if (status == HOCKET_OK)                                                                   \
             status = (call);                                                                       \
         if (hk_call_end(&c, status) != HOCKET_OK)                                                  \
