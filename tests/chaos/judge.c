@@ -156,10 +156,11 @@ static void check_time(verdict *v, int rank)
         limit = r->operation < 0 ? INIT_LIMIT : DEADLINE_LIMIT;
     if (took > limit)
         accuse(v, rank, "took %.0f ms too long", (double)(took - limit) / 1e6);
+    /* A call that began late learns at once what others have waited for. */
+    int64_t since = r->world.began < v->board->fault_at ? r->world.began : v->board->fault_at;
     if (r->world.status == HOCKET_ERR_TIMEOUT && r->operation >= 0 &&
-        (double)(r->world.returned - r->world.began) < p->timeout_s * 0.7e9)
-        accuse(v, rank, "gave up after %.0f ms",
-               (double)(r->world.returned - r->world.began) / 1e6);
+        (double)(r->world.returned - since) < p->timeout_s * 0.7e9)
+        accuse(v, rank, "gave up after %.0f ms", (double)(r->world.returned - since) / 1e6);
 }
 
 static void check_later(verdict *v, int rank)
