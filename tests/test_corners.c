@@ -98,6 +98,28 @@ static void who_falls_silent_is_counted_out(void **state)
     RANKS(&harness_local, 3, agree_without_the_silent, NULL);
 }
 
+static void shrink_twice(struct member *me)
+{
+    hocket_group *survivors = NULL, *again = NULL;
+    CHECK_OK(hocket_barrier(me->world));
+    if (me->rank == 0)
+        CHECK_OK(hocket_abort(me->world, "test"));
+    while (hk_comm_check(me->world->comm) == HOCKET_OK)
+        sleep_seconds(0.01);
+    CHECK_OK(hocket_shrink(me->world, &survivors));
+    CHECK_STATUS(HOCKET_ERR_INVALID, hocket_shrink(me->world, &again));
+    CHECK(again == NULL);
+    CHECK_OK(hocket_barrier(survivors));
+    hocket_free(survivors);
+}
+
+static void a_group_is_shrunk_once(void **state)
+{
+    (void)state;
+    RANKS(&harness_local, 2, shrink_twice, NULL);
+    RANKS(&shm, 2, shrink_twice, NULL);
+}
+
 static void probe_nobody(struct member *me)
 {
     CHECK_OK(hocket_set_timeout(me->world, 0.05));
@@ -292,6 +314,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_last_word_of_who_leaves_counts),
         cmocka_unit_test(who_leaves_does_not_keep_the_others_waiting),
         cmocka_unit_test(a_world_is_duplicated_while_it_is_freed),
+        cmocka_unit_test(a_group_is_shrunk_once),
         cmocka_unit_test(who_falls_silent_is_counted_out),
     };
     if (argc > 1)

@@ -239,8 +239,8 @@ HOCKET_API hocket_status hocket_abort(hocket_group *group, const char *reason);
  * get the same one. A member that dies meanwhile may still be in it: the first call on it says so,
  * and it can be shrunk again. A rank that is out and calls later, as a frozen one that woke up,
  * gets HOCKET_ERR_PEER_LOST with itself at fault, and whatever it sends disturbs nobody. The old
- * group stays broken, to be freed before or after the new one. On a group that is not broken it is
- * HOCKET_ERR_INVALID. */
+ * group stays broken, to be freed before or after the new one. On a group that is not broken, or
+ * that has been shrunk, it is HOCKET_ERR_INVALID. */
 HOCKET_API hocket_status hocket_shrink(hocket_group *group, hocket_group **survivors);
 
 /* === Collectives =================================================================================

@@ -29,6 +29,7 @@ struct hocket_group {
     hk_team team;
     char *backend;
     _Atomic double timeout_s;
+    atomic_bool shrunk;
 
     pthread_mutex_t turn; /* held while a collective runs */
     pthread_mutex_t lock; /* of the queue and the regions */

@@ -128,9 +128,12 @@ static hocket_status open_team(hocket_group *group)
     return HOCKET_OK;
 }
 
-hocket_status hk_group_open(hk_world *world, hk_endpoint *endpoint, uint64_t context,
-                            const int *ranks, int size, double timeout_s, hocket_group **group)
+/* even_broken: a group that breaks while it opens is handed out, for its members to shrink it. */
+static hocket_status open_group(hk_world *world, hk_endpoint *endpoint, uint64_t context,
+                                const int *ranks, int size, double timeout_s, bool even_broken,
+                                hocket_group **group)
 {
+    hk_error before = *hk_error_last();
     hocket_group *new = calloc(1, sizeof *new);
     const char *name = hk_endpoint_transport(endpoint)->name;
     if (new == NULL || (new->backend = strdup(name)) == NULL) {
@@ -150,11 +153,21 @@ hocket_status hk_group_open(hk_world *world, hk_endpoint *endpoint, uint64_t con
     }
     hold_world(world);
     status = open_team(new);
+    if (status != HOCKET_OK && even_broken && hk_comm_check(new->comm) != HOCKET_OK) {
+        hk_fail_with(&before);
+        status = HOCKET_OK;
+    }
     if (status == HOCKET_OK)
         *group = new;
     else
         hocket_free(new);
     return status;
+}
+
+hocket_status hk_group_open(hk_world *world, hk_endpoint *endpoint, uint64_t context,
+                            const int *ranks, int size, double timeout_s, hocket_group **group)
+{
+    return open_group(world, endpoint, context, ranks, size, timeout_s, false, group);
 }
 
 void hocket_free(hocket_group *group)
@@ -441,6 +454,11 @@ hocket_status hocket_shrink(hocket_group *group, hocket_group **survivors)
                        group->comm->size);
     int size = group->comm->size, ranks[size], count = 0;
     bool out[size];
+    if (atomic_load(&group->shrunk))
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "hocket_shrink on rank %d of %d: this group was shrunk before; shrink the "
+                       "group that came of it",
+                       group->comm->rank, size);
     hk_time deadline = hk_deadline_after(group->timeout_s);
     status = hk_comm_shrink(group->comm, deadline, out);
     if (status != HOCKET_OK) {
@@ -453,7 +471,8 @@ hocket_status hocket_shrink(hocket_group *group, hocket_group **survivors)
             ranks[count++] = group->comm->ranks[i];
         hash = hk_mix(hash, out[i]);
     }
+    atomic_store(&group->shrunk, true);
     uint64_t context = hk_context_child(group->comm->context, UINT64_MAX - 1, hash);
-    return hk_group_open(group->world, group->comm->endpoint, context, ranks, count,
-                         group->timeout_s, survivors);
+    return open_group(group->world, group->comm->endpoint, context, ranks, count, group->timeout_s,
+                      true, survivors);
 }
