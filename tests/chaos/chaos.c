@@ -109,6 +109,7 @@ typedef struct run {
     pid_t pids[CHAOS_RANKS_MAX];
     int ended[CHAOS_RANKS_MAX]; /* as waitpid says */
     int left;
+    bool thawed;
     int64_t began, next_burst;
     uint64_t random;
 } run;
@@ -165,6 +166,14 @@ static bool any_other_reached(const run *r, phase phase)
     return false;
 }
 
+/* Once: a process that is looked through by its leak checker minds signals. */
+static void thaw(run *r)
+{
+    if (!r->thawed)
+        send_signal(r, r->plan->victim, SIGCONT);
+    r->thawed = true;
+}
+
 /* Short stops that stay far below the deadline. */
 static void burst(run *r)
 {
@@ -192,11 +201,11 @@ static void tend_frozen(run *r)
         bool now = p->thaw == THAW_AT_VERDICT ? any_other_reached(r, PHASE_FAILED)
                                               : others_reached(r, PHASE_SHRUNK);
         if (now)
-            send_signal(r, p->victim, SIGCONT);
+            thaw(r);
         if (r->pids[p->victim] == 0)
             atomic_store(&r->board->go_on, true);
     } else if (p->kind == FAULT_LATE_MESSAGE && others_reached(r, PHASE_FAILED)) {
-        send_signal(r, p->victim, SIGCONT);
+        thaw(r);
     }
 }
 
