@@ -46,7 +46,11 @@ static hocket_status begin(hocket_group *group, hk_note *note, hk_operation oper
     double timeout = atomic_load_explicit(&group->timeout_s, memory_order_relaxed);
     note->peer = peer;
     hk_time now = hk_now();
-    return hk_call_begin(&note->call, group->comm, &what, tag, now, hk_deadline_from(now, timeout));
+    hocket_status status =
+        hk_call_begin(&note->call, group->comm, &what, tag, now, hk_deadline_from(now, timeout));
+    /* What the dead had sent can still be received: it needs no help from anybody. */
+    bool takes = operation != HK_SEND_BYTES;
+    return takes && status == HOCKET_ERR_PEER_LOST ? HOCKET_OK : status;
 }
 
 /* Posts what the note is for; a probe posts nothing. */
