@@ -308,8 +308,8 @@ HOCKET_API hocket_status hocket_barrier(hocket_group *group);
  * Byte strings from any rank to any rank, to oneself too. Messages with the same sender and tag
  * arrive in the order they were sent. A message goes without a waiting receiver as long as what
  * lies unread from this sender at that receiver stays under 256 MiB; above that, the send waits for
- * the receive. When a send returns, its bytes need no more help from the sender: what a rank had
- * sent before it died can still be received. A receive or probe that times out consumed nothing and
+ * the receive. When a send returns, its bytes need no more help from the sender; what has
+ * arrived from a rank can still be received when that rank is dead. A receive or probe that times out consumed nothing and
  * breaks nothing. */
 
 #define HOCKET_TAG_RESERVED                                                                        \
