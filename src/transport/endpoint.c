@@ -9,7 +9,8 @@
 
 #define SPIN_NS (20 * HK_MICROSECOND) /* a loopback round trip */
 #define YIELD_NS HK_MILLISECOND
-#define FAREWELL_NS (200 * HK_MILLISECOND) /* for the last news to leave */
+#define FAREWELL_NS (200 * HK_MILLISECOND)  /* for the last news to leave */
+#define LAST_WORDS_NS (50 * HK_MILLISECOND) /* for the news of a fault to leave */
 #define SIDESTEP_ROUNDS 1000
 #define LOOK_AFTER_NS HK_MILLISECOND /* a call that has not to wait looks for news this often */
 #define NAP_NS (20 * HK_MILLISECOND)
@@ -338,8 +339,15 @@ hocket_status hk_comm_break(hk_comm *comm, const hk_error *error)
 {
     hk_endpoint_lock(comm->endpoint);
     hk_news_fault(comm, error, true);
-    /* Sends what it can now, so that a rank that ends here has told the others. */
+    /* A rank that ends here must have told the others, or it would seem to be the first to go. Its
+     * words may have to wait behind data that was on its way; who never takes them is not waited
+     * for long, and once. */
+    hk_time until = comm->told ? 0 : hk_now() + LAST_WORDS_NS;
+    comm->told = true;
     hk_endpoint_turn(comm->endpoint, 0);
+    while (comm->endpoint->letters != NULL && comm->endpoint->broken.status == HOCKET_OK &&
+           hk_now() < until)
+        hk_endpoint_turn(comm->endpoint, HK_MILLISECOND);
     hocket_status status = hk_fail_with(&comm->fault);
     hk_endpoint_unlock(comm->endpoint);
     return status;

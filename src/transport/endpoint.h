@@ -39,8 +39,9 @@ typedef struct hk_comm {
 
     /* Under the endpoint's lock. */
     hk_error fault; /* why the group is broken (status HOCKET_OK: it is not); ranks of the group */
+    bool told;      /* the news of the fault has had its time to leave */
     bool *left;     /* members that have left the group */
-    uint64_t *stayed; /* the last collective that each of them had begun */
+    uint64_t *stayed;  /* the last collective that each of them had begun */
     uint64_t *answers; /* the collective each member last said it is in, + 1 */
     uint64_t begun;    /* the last collective this rank has begun */
     uint32_t previous; /* its fingerprint */
@@ -49,8 +50,8 @@ typedef struct hk_comm {
     struct hk_comm *next;     /* the endpoint's list */
 } hk_comm;
 
-/* Wraps an opened transport. Owned by the comms on it and by who holds it: the last hk_comm_close or
- * hk_endpoint_release closes the transport. On failure the transport is not closed. */
+/* Wraps an opened transport. Owned by the comms on it and by who holds it: the last hk_comm_close
+ * or hk_endpoint_release closes the transport. On failure the transport is not closed. */
 hocket_status hk_endpoint_open(const hocket_transport *transport, void *self,
                                hk_endpoint **endpoint);
 

@@ -69,7 +69,9 @@ static fault choose_kind(const options *o, uint64_t *random)
     for (int kind = 0; kind < FAULTS && o->kind != NULL; kind++)
         if (strcmp(o->kind, fault_name((fault)kind)) == 0)
             return (fault)kind;
-    return any;
+    /* Shared memory cannot be cut: its rank would tell the others that they are dead. */
+    bool cables = strcmp(o->backend, "tcp") == 0;
+    return any == FAULT_CUT && !cables ? FAULT_KILL : any;
 }
 
 /* Often at once, sometimes later. */
