@@ -1,5 +1,5 @@
-/* The collectives of the public API. Each fills a job; check_job knows what must hold for any of
- * them. */
+/* A job is a collective that was asked for: hk_job_check knows what must hold for any of them,
+ * hk_job_run runs one. */
 #include "core/dtype.h"
 #include "core/reduce.h"
 #include "group/group.h"

@@ -109,7 +109,13 @@ hocket_status hocket_register(hocket_group *group, void *memory, size_t bytes)
     if (transport->register_memory != NULL)
         status = transport->register_memory(self, memory, bytes);
     leave(group);
-    return status == HOCKET_OK ? remember(group, memory, false) : status;
+    if (status != HOCKET_OK || (status = remember(group, memory, false)) == HOCKET_OK)
+        return status;
+    enter(group, &self);
+    if (transport->unregister_memory != NULL)
+        transport->unregister_memory(self, memory);
+    leave(group);
+    return status;
 }
 
 hocket_status hocket_unregister(hocket_group *group, void *memory)

@@ -2,8 +2,10 @@
  *
  * Out: a queue of parcels, each a frame's header and perhaps the bytes of a send. A send completes
  * when its last byte is in the kernel. Sends above the window are offers until the peer asks for
- * them. In:  a buffer for headers and small messages; the rest of a large message goes straight to
- * where the mailbox wants it.
+ * them.
+ *
+ * In: a buffer for headers and small messages; the rest of a large message goes straight to where
+ * the mailbox wants it.
  *
  * Under the endpoint's lock, like all of a transport.
  */

@@ -2,10 +2,13 @@
  * own has one, and each endpoint has one for messages to itself.
  *
  * Messages wait in lanes, one for each (from, context, tag); a lane holds unread messages or
- * waiting receives, never both. A message is unexpected   no receive was waiting; its bytes gather
- * in memory of the mailbox, claimed      a receive has it; its bytes go straight into the receive's
- * buffer, announced    too long to be sent unasked: the sender waits until it is claimed. A message
- * can be claimed while it is still arriving, and a claim can be taken back (cancel).
+ * waiting receives, never both. A message is
+ *
+ *     unexpected   no receive was waiting; its bytes gather in memory of the mailbox
+ *     claimed      a receive has it; its bytes go straight into the receive's buffer
+ *     announced    too long to be sent unasked: the sender waits until it is claimed
+ *
+ * It can be claimed while it is still arriving, and a claim can be taken back (cancel).
  *
  * Not thread-safe: the owner's lock protects it.
  */

@@ -1,11 +1,12 @@
 /* What travels on a connection once the handshake is done: frames, each a header and `length`
  * bytes.
  *
- *   MESSAGE   a message, its bytes follow
- *   ANNOUNCE  a message above the window: `ticket` names it, `length` is its length, nothing
- * follows ASK       the receiver has room for `ticket` BYTES     the bytes of `ticket` follow READ
- * `length` bytes of messages of `context` have been read: that much more may be sent unasked
- *   WITHDRAW  the sender takes `ticket` back
+ *     MESSAGE   a message, its bytes follow
+ *     ANNOUNCE  a message above the window, named `ticket`: nothing follows
+ *     ASK       the receiver has room for `ticket`
+ *     BYTES_OF  the bytes of `ticket` follow
+ *     READ      `length` bytes of `context` have been read: that much more may be sent unasked
+ *     WITHDRAW  the sender takes `ticket` back
  */
 #ifndef HK_WIRE_FRAME_H
 #define HK_WIRE_FRAME_H
