@@ -283,7 +283,8 @@ static void *come_and_go(void *failures)
     for (int i = 0; i < 3000; i++) {
         hocket_group *group;
         float one = 1;
-        if (hocket_init(&config, &group) != HOCKET_OK || hocket_all_sum(group, &one, 1) != HOCKET_OK)
+        if (hocket_init(&config, &group) != HOCKET_OK ||
+            hocket_all_sum(group, &one, 1) != HOCKET_OK)
             atomic_fetch_add((atomic_int *)failures, 1);
         hocket_free(group);
     }
