@@ -146,5 +146,15 @@ done
 expect 2 "timeout ranks 0,1 " 2.5 4 "$began"
 ip -n "$name-hub" link set port2 up
 
+echo "without a deadline, a host that has gone silent is noticed by its connections"
+start 50 1000 inf
+sleep 1.5
+began=$(now)
+ip -n "$name-hub" link set port2 down
+wait "${pids[@]}"
+for i in 0 1; do
+    expect "$i" "peer lost ranks 2 " 10 45 "$began"
+done
+
 [ "$failures" = 0 ] || exit 1
 echo "ranks on three hosts work, and fail as they must"

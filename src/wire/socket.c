@@ -1,4 +1,5 @@
 #include "wire/socket.h"
+#include "wire/keepalive.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -138,6 +139,7 @@ hocket_status hk_socket_accept(int listener, int *fd, hk_address *peer)
         return hk_fail_errno(error, "cannot set up a connection");
     }
     set_option(*fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    hk_socket_keep_alive(*fd);
     hk_address_unmap(peer);
     return HOCKET_OK;
 }
@@ -206,6 +208,7 @@ hocket_status hk_socket_connect_once(const hk_address *address, size_t buffer_by
         error = ECONNREFUSED;
     if (error == 0) {
         set_option(*fd, IPPROTO_TCP, TCP_NODELAY, 1);
+        hk_socket_keep_alive(*fd);
         return HOCKET_OK;
     }
     close(*fd);
