@@ -168,11 +168,9 @@ typedef struct hocket_group hocket_group;
 
 typedef struct hocket_config { /* zero-initialised but for size = everything from the environment */
     size_t size; /* sizeof(hocket_config), so that the struct can grow; 0 is HOCKET_ERR_INVALID */
-    const char
-        *backend; /* any local shm tcp ring jaccl mpi nccl mlx mlx:ring mlx:mpi mlx:jaccl mlx:nccl
-                     mlx:any; NULL is HOCKET_BACKEND, else any: the best that is there */
-    bool strict;  /* nothing configured anywhere: true fails, false gives a group of one */
-    int rank, world_size;    /* world_size 0: both from the environment */
+    const char *backend;  /* a name from the list below; NULL is HOCKET_BACKEND, else any */
+    bool strict;          /* nothing configured anywhere: true fails, false gives a group of one */
+    int rank, world_size; /* world_size 0: both from the environment */
     const char *coordinator; /* "host:port" or "[v6]:port" where rank 0 listens; for local any name
                                 of the world */
     double timeout_s;      /* of each call; 0 is HOCKET_TIMEOUT, else 300; INFINITY waits for ever,
@@ -182,6 +180,11 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
 } hocket_config;
 
 /* Joins the world: meets the other ranks and returns when all are connected. config may be NULL.
+ *
+ * Backends: any (the best that is there), shm (one host), tcp, local (threads), ring (tcp, also
+ * from MLX's hostfile), jaccl, mpi, nccl, and MLX's own engines: mlx, mlx:any, mlx:ring, mlx:mpi,
+ * mlx:jaccl, mlx:nccl. hocket_is_available says which are there; docs/mlx.md what MLX's cannot
+ * promise.
  *
  * What config leaves open comes from the environment: HOCKET_RANK, HOCKET_WORLD_SIZE,
  * HOCKET_COORDINATOR, HOCKET_BACKEND, HOCKET_HOSTFILE, HOCKET_SECRET_FILE, HOCKET_SECRET,
@@ -197,7 +200,8 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
  * what arrives in that fraction of the cases; lose=2@100 cuts rank 2 off after 100 operations; on=1
  * does all that on rank 1 alone. hocket_backend then says "trace(tcp)" or "fault(tcp)".
  *
- * Without a secret, ranks listen on and connect to loopback only, unless HOCKET_INSECURE=1.
+ * Without a secret, ranks listen on and connect to loopback only, unless HOCKET_INSECURE=1. With
+ * HOCKET_ENCRYPT=1 on any rank, all that travels on sockets is sealed; it needs a secret.
  *
  * A second call for the same world while the first lives gives a duplicate: the same ranks and
  * connections, a context of its own. It is collective, like the first.

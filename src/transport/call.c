@@ -226,8 +226,9 @@ static hocket_status late(hk_call *call, int peer)
     if (missing == silent && behind_count > 0)
         append_ranks(waiting, sizeof waiting, comm, behind);
     hk_error error;
-    hk_error_set(&error, HOCKET_ERR_TIMEOUT, "waited %.1f s for %s; in it: %s%s%s",
-                 hk_to_seconds(hk_now() - call->began), who, others,
+    bool alone = comm->size - silent_count - behind_count == 1;
+    hk_error_set(&error, HOCKET_ERR_TIMEOUT, "waited %.1f s for %s; %s %s in it%s%s",
+                 hk_to_seconds(hk_now() - call->began), who, others, alone ? "is" : "are",
                  waiting[0] != '\0' ? "; still in an earlier call: " : "", waiting);
     for (int i = 0; i < comm->size; i++)
         if (missing[i])
