@@ -22,7 +22,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a lock would not be shared with othe
 #define INLINE_BYTES 56              /* data that rides in a posted line */
 #define STAGES_BYTES_MAX (16u << 20) /* of all members together */
 #define STAGE_BYTES_MAX (512u << 10)
-#define FLAT_BYTES (8u << 10) /* up to here everyone folds everything */
+#define FLAT_BYTES (8u << 10) /* of the others: up to here everyone folds everything */
 
 typedef struct line {
     alignas(LINE) _Atomic uint64_t word; /* number of the operation << 32 | fingerprint */
@@ -405,7 +405,8 @@ static hocket_status shm_all_reduce(void *handle, const void *send, void *recv, 
     if (count * size <= INLINE_BYTES)
         return reduce_inline(t, send, recv, count, dtype, reduce, patience);
     hocket_status status = post(t, NULL, 0, patience);
-    if (status == HOCKET_OK && count * size <= smaller(FLAT_BYTES, t->stage_bytes))
+    size_t foreign = count * size * (size_t)(t->size - 1);
+    if (status == HOCKET_OK && foreign <= FLAT_BYTES && count * size <= t->stage_bytes)
         return reduce_flat(t, send, recv, count, dtype, reduce, patience);
     if (status == HOCKET_OK)
         status = wait_posts(t, patience);
