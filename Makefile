@@ -8,7 +8,8 @@ BUILD = cmake --preset $(1) >/dev/null && \
         MAKEFLAGS=--no-print-directory cmake --build --preset $(1) -j$(JOBS)
 
 .PHONY: all debug asan ubsan tsan deps demo check check-debug check-asan check-ubsan check-tsan \
-        check-portable chaos bench-mismatch bench-peers bench-scale fuzz install format clean help
+        check-portable check-guest chaos bench-mismatch bench-peers bench-scale fuzz install format \
+        clean help
 
 all: ## build/bin/hocket, build/lib/libhocket.so and, where MLX is, build/lib/libhocket-mlx.so
 	@$(call BUILD,release)
@@ -44,6 +45,9 @@ bench-scale: all ## how cost grows from 2 to 64 ranks (ROUNDS=3, SIZES, RANKS): 
 
 check-portable: deps ## cross-compile for aarch64 Linux and macOS
 	@scripts/portable.sh
+
+check-guest: all ## loss, delay and reordering by netem between three hosts, in a guest under QEMU
+	@tests/guest/run.sh || [ $$? = 77 ]
 
 fuzz: ## fuzz with clang: TARGET=name for one of tests/fuzz, FUZZ_SECONDS=60 for each
 	@scripts/fuzz.sh "$(TARGET)" "$(FUZZ_SECONDS)"
