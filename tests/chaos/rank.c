@@ -6,6 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
+/* ThreadSanitizer starts a thread of its own with the first thread of the program. */
+#ifdef __SANITIZE_THREAD__
+#define TOOL_THREADS (count_entries("/proc/self/task") > l->threads)
+#else
+#define TOOL_THREADS 0
+#endif
+
 #define OPERATIONS_MAX 4000 /* in a round whose fault does not come */
 #define OPERATIONS_QUIET 150
 #define OPERATIONS_AFTER 8 /* of a shrunk group, before and after the parent's word */
@@ -314,7 +321,7 @@ static void leave(life *l)
     hocket_free(l->world.group);
     l->report->free_ns = chaos_now() - began;
     l->report->files_left = count_entries("/proc/self/fd") - l->files;
-    l->report->threads_left = count_entries("/proc/self/task") - l->threads;
+    l->report->threads_left = count_entries("/proc/self/task") - l->threads - TOOL_THREADS;
     reach(l, PHASE_DONE);
 }
 

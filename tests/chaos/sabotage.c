@@ -1,5 +1,6 @@
 #include "chaos.h"
 
+#include <errno.h>
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <signal.h>
@@ -25,6 +26,7 @@ static struct {
 static void cut(int number)
 {
     (void)number;
+    int error = errno;
     for (int fd = 3; fd < FILES_MAX; fd++) {
         struct sockaddr_storage peer;
         socklen_t length = sizeof peer;
@@ -32,6 +34,7 @@ static void cut(int number)
             (peer.ss_family == AF_INET || peer.ss_family == AF_INET6))
             shutdown(fd, SHUT_RDWR);
     }
+    errno = error;
 }
 
 static void *break_something(void *unused)
