@@ -44,6 +44,86 @@ static void who_leaves_does_not_keep_the_others_waiting(void **state)
     RANKS(&shm, 2, one_leaves_a_subgroup, NULL);
 }
 
+/* Rank 0 waits for rank 1 alone, which is not late: it has not begun, nor need it. */
+static void wait_for_another(struct member *me)
+{
+    hocket_group *all;
+    int number = 7;
+    CHECK_OK(hocket_split(me->world, 0, me->rank, &all));
+    if (me->rank == 0) {
+        double start = seconds_now();
+        CHECK_STATUS(HOCKET_ERR_PEER_LOST,
+                     hocket_scatter(all, NULL, &number, 1, HOCKET_INT32, 1));
+        CHECK_INT(2, hocket_last_error_rank());
+        CHECK_HAS(hocket_last_error(), "rank 2 has left the group");
+        CHECK_THAT(seconds_now() - start < 5, "it took %g s", seconds_now() - start);
+    }
+    if (me->rank == 2)
+        hocket_free(all);
+    CHECK_OK(hocket_barrier(me->world));
+    if (me->rank != 2)
+        hocket_free(all);
+}
+
+static void who_waits_for_another_sees_who_has_left(void **state)
+{
+    (void)state;
+    for (int i = 0; harness_backends[i] != NULL; i++)
+        RANKS(harness_backends[i], 3, wait_for_another, NULL);
+    RANKS(&shm, 3, wait_for_another, NULL);
+}
+
+static void look_until(hk_comm *comm, const bool *flag, const uint64_t *count)
+{
+    bool seen = false;
+    for (double start = seconds_now(); !seen;) {
+        CHECK_OK(hk_comm_check(comm));
+        CHECK_THAT(seconds_now() - start < 10, "it took %g s", seconds_now() - start);
+        hk_endpoint_lock(comm->endpoint);
+        hk_endpoint_turn(comm->endpoint, HK_MILLISECOND);
+        seen = flag != NULL ? *flag : *count != 0;
+        hk_endpoint_unlock(comm->endpoint);
+    }
+}
+
+/* Rank 0 knows that rank 2 has left and goes its own way; rank 1 does not know it yet and asks. */
+static void ask_who_knows_better(struct member *me)
+{
+    hocket_group *all;
+    hk_what barrier = {.operation = HK_BARRIER, .dtype = -1, .reduce = -1, .root = -1, .number = 1};
+    hk_what split = barrier;
+    split.operation = HK_SPLIT;
+    CHECK_OK(hocket_split(me->world, 0, me->rank, &all));
+    if (me->rank == 2)
+        hocket_free(all);
+    else if (me->rank == 0) {
+        hk_call call;
+        look_until(all->comm, &all->comm->left[2], NULL);
+        CHECK_OK(hk_call_begin(&call, all->comm, &barrier, 0, hk_now(), HK_FOREVER));
+        me->shared[0] = 1;
+        CHECK_OK(hocket_barrier(me->world));
+        CHECK_OK(hk_call_end(&call, hk_comm_check(all->comm)));
+    } else {
+        while (me->shared[0] == 0)
+            sleep_seconds(0.001);
+        hk_endpoint_lock(all->comm->endpoint);
+        hk_news_roll_call(all->comm, &split);
+        hk_endpoint_unlock(all->comm->endpoint);
+        look_until(all->comm, NULL, &all->comm->answers[0]);
+    }
+    if (me->rank != 0)
+        CHECK_OK(hocket_barrier(me->world));
+    if (me->rank != 2)
+        hocket_free(all);
+}
+
+static void a_departure_is_no_mismatch(void **state)
+{
+    (void)state;
+    RANKS(&harness_tcp, 3, ask_who_knows_better, NULL);
+    RANKS(&harness_local, 3, ask_who_knows_better, NULL);
+}
+
 /* What a member has said before it leaves is heard. */
 static void leave_after_each_sum(struct member *me)
 {
@@ -315,6 +395,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_probe_of_any_rank_says_so),
         cmocka_unit_test(the_last_word_of_who_leaves_counts),
         cmocka_unit_test(who_leaves_does_not_keep_the_others_waiting),
+        cmocka_unit_test(who_waits_for_another_sees_who_has_left),
+        cmocka_unit_test(a_departure_is_no_mismatch),
         cmocka_unit_test(a_world_is_duplicated_while_it_is_freed),
         cmocka_unit_test(a_group_is_shrunk_once),
         cmocka_unit_test(who_falls_silent_is_counted_out),

@@ -252,18 +252,6 @@ static hocket_status deadline_passed(hk_call *call, int peer, hk_time now)
     return now < call->grace ? HOCKET_OK : late(call, peer);
 }
 
-/* A member that left without having begun this collective, which cannot end then; -1: none. Native
- * collectives wait for nobody in particular. */
-static int deserter(const hk_call *call)
-{
-    const hk_comm *comm = call->comm;
-    bool numbered = is_collective(call) && call->what.number != HK_NUMBER_OPENING;
-    for (int i = 0; i < comm->size && numbered; i++)
-        if (comm->left[i] && comm->stayed[i] < call->what.number)
-            return i;
-    return -1;
-}
-
 /* Whether a wait for this member (-1: for any) must end. */
 static hocket_status verdict(hk_call *call, int peer, hk_time now)
 {
@@ -273,7 +261,8 @@ static hocket_status verdict(hk_call *call, int peer, hk_time now)
     /* What it sent before it left may be there, but not taken by a receive just posted. */
     if (peer >= 0 && comm->left[peer] && comm->endpoint->rounds != call->round)
         return hk_fail_rank(HOCKET_ERR_PEER_LOST, peer, "rank %d has left the group", peer);
-    int gone = peer < 0 && !call->despite_fault ? deserter(call) : -1;
+    /* Whomever the wait is for: a collective that one member will never begin has no end. */
+    int gone = hk_comm_deserter(comm, call->what.number);
     if (gone >= 0)
         return hk_fail_rank(HOCKET_ERR_PEER_LOST, gone, "rank %d has left the group", gone);
     if (now >= call->deadline)

@@ -89,8 +89,8 @@ hocket_status hk_background_begin(hk_endpoint *endpoint);
 void hk_background_end(hk_endpoint *endpoint);
 
 /* Waits until ready(argument), called with the endpoint's lock held, or until the wait must end:
- * deadline, fault, or, where peer is not -1, that member has left. The only loop that waits for a
- * peer. */
+ * deadline, fault, where peer is not -1 that member has left, or any has left that had not begun
+ * this collective. The only loop that waits for a peer. */
 hocket_status hk_await(hk_call *call, bool (*ready)(void *), void *argument, int peer);
 
 /* Both at once: the usual step of a ring or a pairwise exchange. */

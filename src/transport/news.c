@@ -219,11 +219,22 @@ static void heard_broken(hk_comm *comm, const news *head, const int32_t *ranks, 
     hk_news_fault(comm, &error, false);
 }
 
+int hk_comm_deserter(const hk_comm *comm, uint64_t number)
+{
+    for (int i = 0; i < comm->size && number != HK_NUMBER_OPENING; i++)
+        if (comm->left[i] && comm->stayed[i] < number)
+            return i;
+    return -1;
+}
+
+/* Where a member has left, some know it and go other ways than those who do not know it yet: what
+ * is wrong then is the departure. */
 static void heard_roll(hk_comm *comm, int from, const news *head, const char *text)
 {
     const hk_what *mine = &comm->history[head->number % HK_HISTORY];
     if (head->number > 0 && mine->number == head->number &&
-        hk_what_fingerprint(mine) != head->fingerprint) {
+        hk_what_fingerprint(mine) != head->fingerprint &&
+        hk_comm_deserter(comm, head->number) < 0) {
         char mine_text[HK_WHAT_TEXT_MAX];
         hk_what_print(mine, mine_text, sizeof mine_text);
         hk_error error;

@@ -99,6 +99,9 @@ void hk_news_absent(hk_comm *comm, uint64_t child);
 /* The transport is broken: so is the group. */
 void hk_news_transport_failed(hk_comm *comm);
 int hk_comm_rank_of(const hk_comm *comm, int world_rank); /* -1: no member */
+/* A member that left without having begun the collective of this number, which cannot end then; -1:
+ * none. Nobody deserts messages (number 0). */
+int hk_comm_deserter(const hk_comm *comm, uint64_t number);
 
 /* This rank's set, to all members that are not in it. */
 void hk_news_shrink(hk_comm *comm, const int *out, int count, bool decided);
