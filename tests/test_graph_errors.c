@@ -138,6 +138,77 @@ static void reductions_and_shape_operations_say_what_does_not_fit(void **state)
             hocket_graph_take(g, f->f23, f->f3, 0, &y));
 }
 
+static void operations_of_a_decoder_say_what_does_not_fit(void **state)
+{
+    fixture *f = *state;
+    hocket_graph *g = f->graph;
+    hocket_node y;
+    hocket_node position = input(g, "position", HOCKET_INT32, 0, NULL);
+    hocket_node q = input(g, "q", HOCKET_FLOAT32, 3, (int64_t[]){5, 2, 8});
+    hocket_node k = input(g, "k", HOCKET_FLOAT32, 3, (int64_t[]){2, 9, 8});
+    hocket_node odd = input(g, "odd", HOCKET_FLOAT32, 3, (int64_t[]){2, 10, 7});
+    hocket_node half = input(g, "half", HOCKET_FLOAT16, 3, (int64_t[]){2, 9, 8});
+    hocket_attr few[] = {hocket_attr_float("scale", 1),
+                         hocket_attr_ints("heads", (int64_t[]){0, 0, 1}, 3)};
+    hocket_attr wrong[] = {hocket_attr_float("scale", 1),
+                           hocket_attr_ints("heads", (int64_t[]){0, 0, 1, 1, 2}, 5)};
+    hocket_node qkv[] = {q, k, k, position};
+    INVALID("rope (node 11): x is float32[2,3], it must be [heads, rows, size]",
+            hocket_graph_rope(g, f->f23, position, 10000, false, &y));
+    INVALID("rope (node 11): position is float32[], it must be int32[]",
+            hocket_graph_rope(g, q, f->scalar, 10000, false, &y));
+    INVALID("rope (node 11): x is float32[2,10,7]: pairs are rotated",
+            hocket_graph_rope(g, odd, position, 10000, false, &y));
+    INVALID("rope (node 11): base is 0", hocket_graph_rope(g, q, position, 0, false, &y));
+    INVALID("rope (node 11): x is float32[5,2,8], factors is float32[3]: it must be float32[4]",
+            hocket_graph_op(g, "rope", (hocket_node[]){q, position, f->f3}, 3,
+                            &(hocket_attr){.name = "base", .kind = HOCKET_ATTR_INT, .integer = 9},
+                            1, &y));
+    INVALID("cache_update (node 11): cache is float32[2,9,8], rows is float16[2,9,8]: the dtypes",
+            hocket_graph_cache_update(g, k, half, position, &y));
+    INVALID("cache_update (node 11): cache is float32[2,9,8], rows is float32[5,2,8]: they must "
+            "have the same heads", hocket_graph_cache_update(g, k, q, position, &y));
+    INVALID("attention (node 11): q is float32[5,2,8], k is float32[2,9,8]: 5 heads cannot be",
+            hocket_graph_attention(g, q, k, k, position, 1, &y));
+    INVALID("attention (node 11): q is float32[5,2,8], k is float32[2,10,7], v is float32[2,9,8]",
+            hocket_graph_attention(g, q, odd, k, position, 1, &y));
+    INVALID("attention (node 11): k is float32[2,3], it must be [heads, capacity, size]",
+            hocket_graph_attention(g, q, f->f23, k, position, 1, &y));
+    INVALID("q is float32[5,2,8], 'heads' names 3 heads of k",
+            hocket_graph_op(g, "attention", qkv, 4, few, 2, &y));
+    INVALID("'heads' lets head 4 of q read head 2 of k, which is float32[2,9,8]",
+            hocket_graph_op(g, "attention", qkv, 4, wrong, 2, &y));
+    INVALID("attention (node 11): it needs the attribute 'scale'",
+            hocket_graph_op(g, "attention", qkv, 4, NULL, 0, &y));
+}
+
+static void quantized_weights_and_argmax_say_what_does_not_fit(void **state)
+{
+    fixture *f = *state;
+    hocket_graph *g = f->graph;
+    hocket_node y;
+    hocket_node x = input(g, "x", HOCKET_FLOAT32, 2, (int64_t[]){1, 64});
+    hocket_node words = input(g, "words", HOCKET_UINT32, 2, (int64_t[]){5, 8});
+    hocket_node scales = input(g, "scales", HOCKET_FLOAT16, 2, (int64_t[]){5, 2});
+    hocket_node empty = input(g, "empty", HOCKET_FLOAT32, 2, (int64_t[]){2, 0});
+    INVALID("quantized_linear (node 10): x is float32[1,64], words is uint32[5,8], scales is "
+            "float16[5,2]: with 8 bits in groups of 32",
+            hocket_graph_quantized_linear(g, x, words, scales, scales, 32, 8, &y));
+    INVALID("quantized_linear (node 10): bits is 3, it must be 4 or 8",
+            hocket_graph_quantized_linear(g, x, words, scales, scales, 32, 3, &y));
+    INVALID("quantized_linear (node 10): group is 48",
+            hocket_graph_quantized_linear(g, x, words, scales, scales, 48, 4, &y));
+    INVALID("biases is float32[2,3]: scales and biases must have one row for each",
+            hocket_graph_quantized_linear(g, x, words, scales, f->f23, 32, 4, &y));
+    INVALID("words is float32[2,3], scales is float16[5,2], biases is float16[5,2]: words must be",
+            hocket_graph_quantized_linear(g, x, f->f23, scales, scales, 32, 4, &y));
+    OK(hocket_graph_quantized_linear(g, x, words, scales, scales, 32, 4, &y));
+    INVALID("argmax (node 11): axis 2 is not one of", hocket_graph_argmax(g, x, 2, &y));
+    INVALID("argmax (node 11): x is float32[2,0]: axis 1 has no elements",
+            hocket_graph_argmax(g, empty, -1, &y));
+    INVALID("argmax (node 11): input 0 is bool[2,3]", hocket_graph_argmax(g, f->b23, 0, &y));
+}
+
 static void operations_and_attributes_must_exist(void **state)
 {
     fixture *f = *state;
@@ -358,6 +429,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(shapes_and_dtypes_are_named),
         TEST(reductions_and_shape_operations_say_what_does_not_fit),
+        TEST(operations_of_a_decoder_say_what_does_not_fit),
+        TEST(quantized_weights_and_argmax_say_what_does_not_fit),
         TEST(operations_and_attributes_must_exist),
         TEST(inputs_and_outputs_have_names_and_types),
         TEST(a_failed_node_carries_the_first_failure_along),

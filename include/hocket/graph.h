@@ -253,6 +253,15 @@ HOCKET_API hocket_status hocket_graph_matmul(hocket_graph *graph, hocket_node le
 /* x [..., k] times the transpose of weight [n, k], as weights are usually stored. */
 HOCKET_API hocket_status hocket_graph_linear(hocket_graph *graph, hocket_node x, hocket_node weight,
                                              hocket_node *node);
+/* The same with a weight [n, k] that stays quantized, as MLX packs it and hocket_gguf_tensor gives
+ * it: of each row, group elements in turn have one scale and one bias, element = number * scale +
+ * bias, and the numbers of bits each lie in words of 32, the first one lowest. words: uint32
+ * [n, k * bits / 32]; scales, biases: [n, k / group], floats of any width up to 32, where x's own
+ * dtype is fastest. bits: 4 or 8; group: 32, 64 or 128. The result has x's dtype. */
+HOCKET_API hocket_status hocket_graph_quantized_linear(hocket_graph *graph, hocket_node x,
+                                                       hocket_node words, hocket_node scales,
+                                                       hocket_node biases, int group, int bits,
+                                                       hocket_node *node);
 HOCKET_API hocket_status hocket_graph_softmax(hocket_graph *graph, hocket_node x, int axis,
                                               hocket_node *node);
 /* Over the last axis: x / sqrt(mean(x^2) + epsilon) * weight. weight: [last]. */
@@ -273,6 +282,55 @@ HOCKET_API hocket_status hocket_graph_max(hocket_graph *graph, hocket_node x, co
                                           size_t axis_count, bool keep, hocket_node *node);
 HOCKET_API hocket_status hocket_graph_min(hocket_graph *graph, hocket_node x, const int64_t *axes,
                                           size_t axis_count, bool keep, hocket_node *node);
+
+/* Where along axis the largest element is, int32; of equal ones the first. Without the axis. */
+HOCKET_API hocket_status hocket_graph_argmax(hocket_graph *graph, hocket_node x, int axis,
+                                             hocket_node *node);
+
+/* --- Attention over a cache: what a decoder needs to go on with a text. Floats.
+ *
+ * position (int32, rank 0) says where in the sequence the call's first row stands. It is a value of
+ * the run, so one executable serves every position:
+ *
+ *     hocket_graph_input(graph, "position", HOCKET_INT32, 0, NULL, &position);
+ *     hocket_graph_input(graph, "k_cache", HOCKET_FLOAT32, 3, (int64_t[]){3, 512, 64}, &k_cache);
+ *     hocket_graph_rope(graph, k, position, 10000, false, &k);
+ *     hocket_graph_cache_update(graph, k_cache, k, position, &k_cache);
+ *     hocket_graph_output(graph, "k_cache", k_cache);
+ *     ... the same for v; hocket_graph_attention(graph, q, k_cache, v_cache, position, 0.125, &y);
+ *
+ * and after each run an output becomes the next run's input:
+ *
+ *     hocket_executable_output(step, "k_cache", &cache);
+ *     hocket_executable_bind(step, "k_cache", cache);
+ *     hocket_tensor_free(cache);
+ *
+ * A cache is then written in place, as nobody holds it besides the run: on cpu in eager and
+ * compiled mode, on mlx in all. It is copied once where somebody does: a caller that kept the
+ * tensor, another executable whose last output it is, or a graph that reads the old one too.
+ *
+ * On cpu a position that does not fit is HOCKET_ERR_INVALID when run; on mlx it is not checked.
+ * --- */
+
+/* Rotates pairs of x [heads, rows, size]: row i, pair j by the angle (position + i) *
+ * base^(-2j / size). interleaved: pairs are elements 2j and 2j + 1, else j and j + size / 2. The
+ * operation "rope" takes factors (float32 [size / 2]) as a third input: angle j is divided by
+ * factors[j], for models with a stretched context. */
+HOCKET_API hocket_status hocket_graph_rope(hocket_graph *graph, hocket_node x, hocket_node position,
+                                           double base, bool interleaved, hocket_node *node);
+/* cache [heads, capacity, size] with rows [heads, t, size] at position ... position + t - 1. Any
+ * dtype. */
+HOCKET_API hocket_status hocket_graph_cache_update(hocket_graph *graph, hocket_node cache,
+                                                   hocket_node rows, hocket_node position,
+                                                   hocket_node *node);
+/* softmax(q k^T * scale) v, for each head: q [heads, t, size], k and v [kv heads, capacity, size].
+ * Row i sees columns 0 ... position + i of k and v; those behind only have to be finite. Head j
+ * of q reads head j / (heads / kv heads) of k and v; the attribute "heads" of the operation
+ * "attention" lists it for each j instead, so that heads may be shared unevenly. On cpu the cost
+ * grows with the columns that are seen, not with the capacity. */
+HOCKET_API hocket_status hocket_graph_attention(hocket_graph *graph, hocket_node q, hocket_node k,
+                                                hocket_node v, hocket_node position, double scale,
+                                                hocket_node *node);
 
 /* --- Shapes. Any dtype. --- */
 

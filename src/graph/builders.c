@@ -124,6 +124,16 @@ hocket_status hocket_graph_linear(hocket_graph *graph, hocket_node x, hocket_nod
     return hocket_graph_op(graph, "matmul", inputs, 2, &attribute, 1, node);
 }
 
+hocket_status hocket_graph_quantized_linear(hocket_graph *graph, hocket_node x, hocket_node words,
+                                            hocket_node scales, hocket_node biases, int group,
+                                            int bits, hocket_node *node)
+{
+    hocket_attr attributes[] = {hocket_attr_int("group", group), hocket_attr_int("bits", bits)};
+    hocket_node inputs[] = {x, words, scales, biases};
+    return hocket_graph_op(graph, "quantized_linear", inputs, COUNT(inputs), attributes,
+                           COUNT(attributes), node);
+}
+
 hocket_status hocket_graph_softmax(hocket_graph *graph, hocket_node x, int axis, hocket_node *node)
 {
     hocket_attr attribute = hocket_attr_int("axis", axis);
@@ -158,6 +168,40 @@ REDUCTION(sum)
 REDUCTION(mean)
 REDUCTION(max)
 REDUCTION(min)
+
+hocket_status hocket_graph_argmax(hocket_graph *graph, hocket_node x, int axis, hocket_node *node)
+{
+    hocket_attr attribute = hocket_attr_int("axis", axis);
+    return hocket_graph_op(graph, "argmax", &x, 1, &attribute, 1, node);
+}
+
+/* --- Attention --- */
+
+hocket_status hocket_graph_rope(hocket_graph *graph, hocket_node x, hocket_node position,
+                                double base, bool interleaved, hocket_node *node)
+{
+    hocket_attr attributes[] = {hocket_attr_float("base", base),
+                                hocket_attr_int("interleaved", interleaved)};
+    hocket_node inputs[] = {x, position};
+    return hocket_graph_op(graph, "rope", inputs, COUNT(inputs), attributes, COUNT(attributes),
+                           node);
+}
+
+hocket_status hocket_graph_cache_update(hocket_graph *graph, hocket_node cache, hocket_node rows,
+                                        hocket_node position, hocket_node *node)
+{
+    hocket_node inputs[] = {cache, rows, position};
+    return hocket_graph_op(graph, "cache_update", inputs, COUNT(inputs), NULL, 0, node);
+}
+
+hocket_status hocket_graph_attention(hocket_graph *graph, hocket_node q, hocket_node k,
+                                     hocket_node v, hocket_node position, double scale,
+                                     hocket_node *node)
+{
+    hocket_attr attribute = hocket_attr_float("scale", scale);
+    hocket_node inputs[] = {q, k, v, position};
+    return hocket_graph_op(graph, "attention", inputs, COUNT(inputs), &attribute, 1, node);
+}
 
 /* --- Shapes --- */
 

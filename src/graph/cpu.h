@@ -34,6 +34,7 @@ hocket_status hk_cpu_sum(hocket_op_call *call);
 hocket_status hk_cpu_mean(hocket_op_call *call);
 hocket_status hk_cpu_max(hocket_op_call *call);
 hocket_status hk_cpu_min(hocket_op_call *call);
+hocket_status hk_cpu_argmax(hocket_op_call *call);
 
 /* cpu_norm_kernels.c */
 hocket_status hk_cpu_softmax(hocket_op_call *call);
@@ -42,6 +43,14 @@ hocket_status hk_cpu_layer_norm(hocket_op_call *call);
 
 /* cpu_matmul.c */
 hocket_status hk_cpu_matmul(hocket_op_call *call);
+
+/* cpu_quantized_kernels.c */
+hocket_status hk_cpu_quantized_linear(hocket_op_call *call);
+
+/* cpu_attention_kernels.c */
+hocket_status hk_cpu_rope(hocket_op_call *call);
+hocket_status hk_cpu_cache_update(hocket_op_call *call);
+hocket_status hk_cpu_attention(hocket_op_call *call);
 
 /* collective_ops.c */
 hocket_status hk_cpu_all_reduce(hocket_op_call *call);

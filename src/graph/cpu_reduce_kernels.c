@@ -1,4 +1,4 @@
-/* Sum, mean, max and min over some of the axes.
+/* Sum, mean, max and min over some of the axes, and argmax along one.
  *
  * Two walks, one inside the other: over the dimensions that stay, and for each of their elements
  * over those that go. Sums of floats are kept in double, so their error does not grow with the
@@ -158,4 +158,56 @@ hocket_status hk_cpu_max(hocket_op_call *call)
 hocket_status hk_cpu_min(hocket_op_call *call)
 {
     return reduce(call, fold_min, false);
+}
+
+/* --- argmax --- */
+
+/* The first of the largest of count elements; best holds the largest of the blocks before. */
+#define BEST(lane_name, type, member)                     \
+    case lane_name: {                                     \
+        const type *x = block;                            \
+        if (done == 0)                                    \
+            best->member = x[0];                          \
+        for (size_t i = 0; i < count; i++)                \
+            if (x[i] > best->member) {                    \
+                best->member = x[i];                      \
+                *at = done + (int64_t)i;                  \
+            }                                             \
+        break;                                            \
+    }
+
+static void find_best(hk_lane lane, const void *block, size_t count, int64_t done, total *best,
+                      int64_t *at)
+{
+    switch (lane) {
+        BEST(HK_LANE_F32, float, f32)
+        BEST(HK_LANE_F64, double, f64)
+        BEST(HK_LANE_I64, int64_t, i64)
+        BEST(HK_LANE_U64, uint64_t, u64)
+    case HK_LANES: break;
+    }
+}
+
+hocket_status hk_cpu_argmax(hocket_op_call *call)
+{
+    const hocket_type *x = &call->input_types[0];
+    int64_t asked = hocket_attrs_int(&call->attributes, "axis", -1);
+    int axis = (int)(asked < 0 ? asked + x->rank : asked);
+    int64_t outer = hk_shape_product(x, 0, axis), inner = hk_shape_product(x, axis + 1, x->rank);
+    int64_t length = x->dims[axis], element = (int64_t)hocket_dtype_size(x->dtype);
+    int32_t *out = call->output;
+    hk_block scratch;
+    for (int64_t row = 0; row < outer * inner; row++) {
+        int64_t start = row / inner * length * inner + row % inner, at = 0;
+        total best = {.u64 = 0};
+        for (int64_t done = 0; done < length; done += HK_BLOCK) {
+            size_t count = (size_t)(length - done < HK_BLOCK ? length - done : HK_BLOCK);
+            const char *from = (const char *)call->inputs[0] + (start + done * inner) * element;
+            find_best(hk_lane_of(x->dtype),
+                      hk_lane_view(x->dtype, from, inner, count, &scratch), count, done, &best,
+                      &at);
+        }
+        out[row] = (int32_t)at;
+    }
+    return HOCKET_OK;
 }

@@ -57,6 +57,49 @@ static hocket_status infer_matmul(hocket_op_call *call)
     return HOCKET_OK;
 }
 
+/* --- quantized_linear: x, words, scales, biases --- */
+
+static hocket_status quantized_problem(const hocket_op_call *call, const char *problem)
+{
+    const hocket_type *types = call->input_types;
+    return hocket_op_error(call, HOCKET_ERR_INVALID,
+                           "x is %s, words is %s, scales is %s, biases is %s: %s",
+                           HK_TYPE_TEXT(&types[0]), HK_TYPE_TEXT(&types[1]),
+                           HK_TYPE_TEXT(&types[2]), HK_TYPE_TEXT(&types[3]), problem);
+}
+
+static hocket_status infer_quantized_linear(hocket_op_call *call)
+{
+    const hocket_type *x = &call->input_types[0], *words = &call->input_types[1];
+    const hocket_type *scales = &call->input_types[2], *biases = &call->input_types[3];
+    unsigned floats = HK_FLOATS & ~HK_DTYPE_BIT(HOCKET_FLOAT64);
+    int64_t group = hocket_attrs_int(&call->attributes, "group", 0);
+    int64_t bits = hocket_attrs_int(&call->attributes, "bits", 0);
+    if (bits != 4 && bits != 8)
+        return hocket_op_error(call, HOCKET_ERR_INVALID, "bits is %" PRId64 ", it must be 4 or 8",
+                               bits);
+    if (group != 32 && group != 64 && group != 128)
+        return hocket_op_error(call, HOCKET_ERR_INVALID,
+                               "group is %" PRId64 ", it must be 32, 64 or 128", group);
+    if (!(floats & HK_DTYPE_BIT(x->dtype)) || !(floats & HK_DTYPE_BIT(scales->dtype)))
+        return quantized_problem(call, "x and scales must be float16, bfloat16 or float32");
+    if (words->dtype != HOCKET_UINT32 || words->rank != 2 || x->rank < 1)
+        return quantized_problem(call, "words must be uint32[n, words of a row], x have a "
+                                       "dimension");
+    if (!hk_type_equal(scales, biases) || scales->rank != 2 || scales->dims[0] != words->dims[0])
+        return quantized_problem(call, "scales and biases must have one row for each of words");
+    int64_t k = x->dims[x->rank - 1];
+    if (k % group != 0 || scales->dims[1] != k / group || words->dims[1] != k / (32 / bits))
+        return hocket_op_error(call, HOCKET_ERR_INVALID,
+                               "x is %s, words is %s, scales is %s: with %" PRId64 " bits in "
+                               "groups of %" PRId64 " a row of words is not as long as one of x",
+                               HK_TYPE_TEXT(x), HK_TYPE_TEXT(words), HK_TYPE_TEXT(scales), bits,
+                               group);
+    call->output_type = *x;
+    call->output_type.dims[x->rank - 1] = words->dims[0];
+    return HOCKET_OK;
+}
+
 /* --- softmax and norms --- */
 
 static hocket_status infer_softmax(hocket_op_call *call)
@@ -155,9 +198,35 @@ static hocket_status infer_reduction(hocket_op_call *call)
     return HOCKET_OK;
 }
 
+/* --- argmax --- */
+
+static hocket_status infer_argmax(hocket_op_call *call)
+{
+    const hocket_type *x = &call->input_types[0];
+    int axis;
+    hocket_status status = hk_dtype_check(call, 0, HK_NUMBERS);
+    if (status == HOCKET_OK)
+        status = hk_axis_check(call, hocket_attrs_int(&call->attributes, "axis", -1), x->rank,
+                               &axis);
+    if (status != HOCKET_OK)
+        return status;
+    if (x->dims[axis] == 0 || x->dims[axis] > INT32_MAX)
+        return hocket_op_error(call, HOCKET_ERR_INVALID, "x is %s: axis %d has %s",
+                               HK_TYPE_TEXT(x), axis,
+                               x->dims[axis] == 0 ? "no elements" : "more elements than int32");
+    hocket_type *result = &call->output_type;
+    *result = (hocket_type){.dtype = HOCKET_INT32};
+    for (int i = 0; i < x->rank; i++)
+        if (i != axis)
+            result->dims[result->rank++] = x->dims[i];
+    return HOCKET_OK;
+}
+
 static const hocket_attr_def matmul_attributes[] = {{"transpose_left", HOCKET_ATTR_INT, false},
                                                     {"transpose_right", HOCKET_ATTR_INT, false}};
-static const hocket_attr_def softmax_attributes[] = {{"axis", HOCKET_ATTR_INT, false}};
+static const hocket_attr_def quantized_attributes[] = {{"group", HOCKET_ATTR_INT, true},
+                                                       {"bits", HOCKET_ATTR_INT, true}};
+static const hocket_attr_def axis_attributes[] = {{"axis", HOCKET_ATTR_INT, false}};
 static const hocket_attr_def norm_attributes[] = {{"epsilon", HOCKET_ATTR_FLOAT, false}};
 static const hocket_attr_def reduce_attributes[] = {{"axes", HOCKET_ATTR_INTS, false},
                                                     {"keep", HOCKET_ATTR_INT, false}};
@@ -169,13 +238,15 @@ static const hocket_attr_def reduce_attributes[] = {{"axes", HOCKET_ATTR_INTS, f
 
 static const hocket_op_def defs[] = {
     OP("matmul", 2, 2, 0, infer_matmul, NULL, matmul_attributes),
-    OP("softmax", 1, 1, HOCKET_OP_IN_PLACE, infer_softmax, NULL, softmax_attributes),
+    OP("quantized_linear", 4, 4, 0, infer_quantized_linear, NULL, quantized_attributes),
+    OP("softmax", 1, 1, HOCKET_OP_IN_PLACE, infer_softmax, NULL, axis_attributes),
     OP("rms_norm", 1, 2, HOCKET_OP_IN_PLACE, infer_norm, NULL, norm_attributes),
     OP("layer_norm", 1, 3, HOCKET_OP_IN_PLACE, infer_norm, NULL, norm_attributes),
     OP("sum", 1, 1, 0, infer_reduction, &sums, reduce_attributes),
     OP("mean", 1, 1, 0, infer_reduction, &means, reduce_attributes),
     OP("max", 1, 1, 0, infer_reduction, &extremes, reduce_attributes),
     OP("min", 1, 1, 0, infer_reduction, &extremes, reduce_attributes),
+    OP("argmax", 1, 1, 0, infer_argmax, NULL, axis_attributes),
 };
 
 const hk_op_table hk_ops_reduce = {defs, sizeof defs / sizeof defs[0]};

@@ -29,7 +29,7 @@ static own_kernel *own_kernels;
 static const hocket_op_def *find_op_locked(const char *name)
 {
     const hk_op_table tables[] = {hk_ops_elementwise, hk_ops_shape, hk_ops_reduce,
-                                  hk_ops_collective};
+                                  hk_ops_attention, hk_ops_collective};
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++)
         for (size_t i = 0; i < tables[t].count; i++)
             if (strcmp(tables[t].defs[i].name, name) == 0)

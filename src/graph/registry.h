@@ -14,6 +14,7 @@ typedef struct hk_op_table {
 extern const hk_op_table hk_ops_elementwise; /* ops_elementwise.c */
 extern const hk_op_table hk_ops_shape;       /* ops_shape.c */
 extern const hk_op_table hk_ops_reduce;      /* ops_reduce.c */
+extern const hk_op_table hk_ops_attention;   /* ops_attention.c */
 extern const hk_op_table hk_ops_collective;  /* collective_ops.c */
 
 /* Stays valid for ever; NULL when there is none. */
