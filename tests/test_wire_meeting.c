@@ -175,6 +175,44 @@ static void missing_ranks_are_named_on_all(void **state)
     }
 }
 
+static void sleep_until(hk_time moment)
+{
+    while (hk_deadline_left(moment) > 0)
+        usleep(1000);
+}
+
+/* Rank 0 comes too late itself, rank 1 has said in time what it had to, rank 2 does not. */
+static hocket_status gather_late(wire_rank *rank)
+{
+    hk_meeting *meeting;
+    hocket_status status = hk_meeting_open(&rank->settings, rank->deadline, &meeting);
+    char mine[8] = "", all[3 * sizeof mine];
+    if (status != HOCKET_OK)
+        return status;
+    if (rank->settings.rank == 0)
+        sleep_until(rank->deadline + 200 * HK_MILLISECOND);
+    if (rank->settings.rank == 2)
+        sleep_until(rank->deadline + HK_SECOND);
+    else
+        status = hk_meeting_all_gather(meeting, mine, sizeof mine, all);
+    hk_meeting_close(meeting);
+    return status;
+}
+
+static void a_late_rank_0_blames_who_is_missing_alone(void **state)
+{
+    (void)state;
+    char where[HK_COORDINATOR_MAX];
+    wire_rank ranks[3];
+    wire_free_port("127.0.0.1", where);
+    wire_make_ranks(ranks, 3, where, WIRE_SECRET, 2, NULL);
+    wire_run(ranks, 3, gather_late);
+    for (int i = 0; i < 2; i++) {
+        expect(&ranks[i], HOCKET_ERR_TIMEOUT, 2, "for rank 2 of 3 in the meeting");
+        assert_int_equal(ranks[i].error.rank_count, 1);
+    }
+}
+
 static void without_rank_0_the_others_say_so(void **state)
 {
     (void)state;
@@ -491,6 +529,7 @@ int main(void)
         cmocka_unit_test(ranks_meet_at_any_address_and_at_a_name),
         cmocka_unit_test(ranks_meet_at_the_name_of_the_host),
         cmocka_unit_test(missing_ranks_are_named_on_all),
+        cmocka_unit_test(a_late_rank_0_blames_who_is_missing_alone),
         cmocka_unit_test(without_rank_0_the_others_say_so),
         cmocka_unit_test(a_rank_that_leaves_is_named_on_all),
         cmocka_unit_test(a_rank_that_dies_before_all_have_arrived_is_named),

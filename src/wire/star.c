@@ -16,6 +16,8 @@
 #define POLL_MS_MAX 60000
 #define LET_IN_SLICE (10 * HK_MILLISECOND) /* at the door before the links are looked at again */
 #define GRACE HK_SECOND                    /* for rank 0 to say which rank was late */
+#define LATE_LOOK (250 * HK_MILLISECOND)   /* of it, for those who are there to say so */
+#define LAST_LOOK (50 * HK_MILLISECOND)    /* where rank 0 is late itself */
 #define LATE_PATIENCE (500 * HK_MILLISECOND)
 #define DRAIN (200 * HK_MILLISECOND)
 #define LISTED_RANKS 16 /* in a sentence */
@@ -394,12 +396,21 @@ static void count_links(const hk_star *star, int *absent, int *owing)
     }
 }
 
-/* One look at the door and at all links. */
-static hocket_status collect_round(hk_star *star, const hk_step *step, void *blocks, int absent)
+/* At the deadline some that are there have not said what they have to: they wait for one that is
+ * not, or rank 0 comes late itself and has read nothing. A moment later it shows who is missing. */
+static hk_time late_end(const hk_star *star)
 {
-    hk_time slice = hk_now() + LET_IN_SLICE, limit = star->deadline;
+    hk_time late = star->deadline + LATE_LOOK, last = hk_now() + LAST_LOOK;
+    return late > last ? late : last;
+}
+
+/* One look at the door and at all links. */
+static hocket_status collect_round(hk_star *star, const hk_step *step, void *blocks, int absent,
+                                   hk_time end)
+{
+    hk_time slice = hk_now() + LET_IN_SLICE, limit = end;
     if (star->reception != NULL) {
-        limit = slice < star->deadline ? slice : star->deadline;
+        limit = slice < end ? slice : end;
         hk_time at_door = absent > 0 ? limit : 0;
         limit = absent > 0 ? 0 : limit;
         hocket_status status = let_in(star, step, blocks, at_door);
@@ -428,14 +439,17 @@ hocket_status hk_star_collect(hk_star *star, const hk_step *step, void *blocks)
         star->links[r].delivered = false;
     }
     hocket_status status = HOCKET_OK;
+    hk_time end = star->deadline;
     for (int absent, owing; status == HOCKET_OK;) {
         count_links(star, &absent, &owing);
         if (owing == 0)
             break;
-        if (hk_deadline_left(star->deadline) == 0)
+        if (end == star->deadline && owing > absent && hk_deadline_left(end) == 0)
+            end = late_end(star);
+        if (hk_deadline_left(end) == 0)
             status = fail_missing(star);
         else
-            status = collect_round(star, step, blocks, absent);
+            status = collect_round(star, step, blocks, absent, end);
     }
     if (status != HOCKET_OK)
         status = fail_all(star);
