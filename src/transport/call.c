@@ -132,17 +132,34 @@ void *hk_call_scratch(hk_call *call, size_t bytes)
 
 /* === Starting ================================================================================ */
 
-static hocket_status start(hk_call *call, hk_op *op)
+static hocket_status has_left(int member)
+{
+    return hk_fail_rank(HOCKET_ERR_PEER_LOST, member, "rank %d has left the group", member);
+}
+
+/* Lock held. A message to who has left would lie there unread; a collective that cannot end any
+ * more finds out when it waits. */
+static hocket_status post(hk_call *call, hk_op *op)
 {
     hk_endpoint *endpoint = call->comm->endpoint;
+    if (to_self(op, endpoint))
+        return hk_self_post(endpoint, &op->base);
+    if (op->base.kind == HOCKET_OP_SEND && !is_collective(call) && call->comm->left[op->member])
+        return has_left(op->member);
+    return endpoint->transport->post(endpoint->self, &op->base);
+}
+
+static hocket_status start(hk_call *call, hk_op *op, int member)
+{
+    hk_endpoint *endpoint = call->comm->endpoint;
+    op->member = member;
+    op->base.peer = call->comm->ranks[member];
     op->base.owner = endpoint;
     op->base.context = call->context;
     op->base.tag = call->tag;
     hk_endpoint_lock(endpoint);
     call->round = endpoint->rounds;
-    hocket_status status = to_self(op, endpoint)
-                               ? hk_self_post(endpoint, &op->base)
-                               : endpoint->transport->post(endpoint->self, &op->base);
+    hocket_status status = post(call, op);
     hk_endpoint_unlock(endpoint);
     if (status != HOCKET_OK) {
         take_back(call);
@@ -159,26 +176,20 @@ static hocket_status start(hk_call *call, hk_op *op)
 
 hocket_status hk_start_send(hk_call *call, hk_op *op, int to, const void *data, size_t bytes)
 {
-    op->base = (hocket_op){.kind = HOCKET_OP_SEND,
-                           .peer = call->comm->ranks[to],
-                           .buffer = (void *)data,
-                           .length = bytes};
-    return start(call, op);
+    op->base = (hocket_op){.kind = HOCKET_OP_SEND, .buffer = (void *)data, .length = bytes};
+    return start(call, op, to);
 }
 
 hocket_status hk_start_recv(hk_call *call, hk_op *op, int from, void *data, size_t bytes)
 {
-    op->base = (hocket_op){.kind = HOCKET_OP_RECV,
-                           .peer = call->comm->ranks[from],
-                           .buffer = data,
-                           .length = bytes};
-    return start(call, op);
+    op->base = (hocket_op){.kind = HOCKET_OP_RECV, .buffer = data, .length = bytes};
+    return start(call, op, from);
 }
 
 hocket_status hk_start_take(hk_call *call, hk_op *op, int from)
 {
-    op->base = (hocket_op){.kind = HOCKET_OP_RECV, .peer = call->comm->ranks[from], .take = true};
-    return start(call, op);
+    op->base = (hocket_op){.kind = HOCKET_OP_RECV, .take = true};
+    return start(call, op, from);
 }
 
 /* === Waiting ================================================================================= */
@@ -260,11 +271,11 @@ static hocket_status verdict(hk_call *call, int peer, hk_time now)
         return hk_fail_with(&comm->fault);
     /* What it sent before it left may be there, but not taken by a receive just posted. */
     if (peer >= 0 && comm->left[peer] && comm->endpoint->rounds != call->round)
-        return hk_fail_rank(HOCKET_ERR_PEER_LOST, peer, "rank %d has left the group", peer);
+        return has_left(peer);
     /* Whomever the wait is for: a collective that one member will never begin has no end. */
     int gone = hk_comm_deserter(comm, call->what.number);
     if (gone >= 0)
-        return hk_fail_rank(HOCKET_ERR_PEER_LOST, gone, "rank %d has left the group", gone);
+        return has_left(gone);
     if (now >= call->deadline)
         return deadline_passed(call, peer, now);
     if (is_collective(call) && !call->asked && now - call->began > ASK_AFTER_NS) {
@@ -401,7 +412,7 @@ static void listen_to_lost(hk_call *call, int world_rank)
 /* What the transport said of an operation, in words. */
 static hocket_status judge(hk_call *call, const hk_op *op)
 {
-    int peer = hk_comm_rank_of(call->comm, op->base.peer);
+    int peer = op->member;
     size_t wanted = op->base.length, got = op->base.received;
     hocket_status status = op->base.status;
     bool any_length = op->base.kind == HOCKET_OP_SEND || op->base.take || !is_collective(call);
@@ -418,7 +429,7 @@ static hocket_status judge(hk_call *call, const hk_op *op)
     if (fault != HOCKET_OK)
         return fault;
     if (status == HOCKET_ERR_PEER_LOST)
-        return hk_fail_rank(status, peer, "rank %d has left the group", peer);
+        return has_left(peer);
     if (status == HOCKET_ERR_NO_MEMORY)
         return hk_fail_memory(got, "a message");
     return hk_fail_rank(status, peer, "moving %zu bytes %s rank %d failed: %s", wanted,
@@ -438,8 +449,7 @@ hocket_status hk_conclude(hk_call *call, hk_op *op)
 hocket_status hk_finish(hk_call *call, hk_op *op)
 {
     /* Also where it is done: another thread may have done it, and the lock hands its bytes over. */
-    hocket_status status =
-        hk_await(call, op_done, op, hk_comm_rank_of(call->comm, op->base.peer));
+    hocket_status status = hk_await(call, op_done, op, op->member);
     if (status == HOCKET_OK)
         return hk_conclude(call, op);
     take_back(call);

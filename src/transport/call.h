@@ -21,6 +21,7 @@
 
 typedef struct hk_op {
     hocket_op base;
+    int member; /* of the group: base.peer there */
     struct hk_call *call;
     struct hk_op *next, **link; /* in the call's list while it is not finished */
 } hk_op;
