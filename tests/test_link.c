@@ -328,6 +328,59 @@ static void a_send_that_has_begun_is_finished_from_a_copy(void **state)
     free(got);
 }
 
+/* === Forgotten contexts ======================================================================= */
+
+static int entries(const hk_window *window)
+{
+    int count = 0;
+    for (int i = 0; i < HK_WINDOW_BUCKETS; i++)
+        count += window->buckets[i] != NULL;
+    return count;
+}
+
+static void a_forgotten_context_is_not_counted(void **state)
+{
+    fixture *f = *state;
+    hk_link *link = &f->links[BAD];
+    say_message(f, BAD, "read");
+    hear(f, BAD);
+    assert_int_equal(entries(&link->sent), 1);
+    assert_int_equal(entries(&link->read), 1);
+    hk_link_forget(link, FULL);
+    assert_int_equal(entries(&link->sent), 0);
+    assert_int_equal(entries(&link->read), 1);
+    hk_link_forget(link, CONTEXT);
+    assert_int_equal(entries(&link->read), 0);
+    hk_link_forget(link, CONTEXT);
+}
+
+/* Its group was freed between its first bytes and its last. */
+static void the_rest_of_a_forgotten_message_is_read_past(void **state)
+{
+    fixture *f = *state;
+    hk_frame frame = {.kind = HK_FRAME_MESSAGE, .context = 5, .tag = TAG, .length = 6};
+    hk_frame announce = {
+        .kind = HK_FRAME_ANNOUNCE, .context = 5, .tag = TAG + 1, .length = 4, .ticket = 4};
+    char buffer[8];
+    hocket_op op = make_op(HOCKET_OP_RECV, BAD, 5, buffer, sizeof buffer);
+    op.tag = TAG + 1;
+    assert_int_equal(hk_mailbox_post(&f->box, &op), HOCKET_OK);
+    say(f, BAD, announce, "");
+    say(f, BAD, frame, "abc");
+    hear(f, BAD);
+    hk_mailbox_cancel(&f->box, &op); /* the message is asked for, and nobody wants it */
+    hk_mailbox_forget(&f->box, 5);
+    assert_int_equal(write(f->ends[BAD], "def", 3), 3);
+    say(f, BAD, (hk_frame){.kind = HK_FRAME_BYTES_OF, .ticket = 4, .length = 4}, "long");
+    hear(f, BAD);
+    assert_alive(f, BAD);
+    size_t length;
+    assert_false(hk_mailbox_probe(&f->box, BAD, 5, TAG, &length));
+    say(f, BAD, frame, "abc"); /* a late one, of which the end never comes */
+    hear(f, BAD);
+    hk_mailbox_forget(&f->box, 5);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -343,6 +396,8 @@ int main(void)
         CASE(an_empty_announced_message_ends_at_once),
         CASE(an_offer_goes_when_asked_for),
         CASE(a_send_that_has_begun_is_finished_from_a_copy),
+        CASE(a_forgotten_context_is_not_counted),
+        CASE(the_rest_of_a_forgotten_message_is_read_past),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

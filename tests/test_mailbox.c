@@ -21,6 +21,7 @@ typedef struct fixture {
     int claims;
     size_t read; /* bytes reported as read */
     int reads;
+    int drops; /* of announced messages */
 } fixture;
 
 static void claimed(void *owner, hk_message *message)
@@ -38,11 +39,19 @@ static void was_read(void *owner, int from, uint64_t context, size_t bytes)
     f->reads++;
 }
 
+static void dropped(void *owner, hk_message *message)
+{
+    fixture *f = owner;
+    assert_int_not_equal(message->ticket, 0);
+    f->drops++;
+}
+
 static int set_up(void **state)
 {
     static fixture f;
     memset(&f, 0, sizeof f);
-    f.box = (hk_mailbox){.owner = &f, .gone = f.gone, .claimed = claimed, .read = was_read};
+    f.box = (hk_mailbox){
+        .owner = &f, .gone = f.gone, .claimed = claimed, .read = was_read, .dropped = dropped};
     *state = &f;
     return 0;
 }
@@ -444,6 +453,82 @@ static void a_peer_that_is_gone_takes_its_receives_along(void **state)
     assert_got(&other, "alive");
 }
 
+/* === Forgotten ================================================================================ */
+
+static int lanes(const fixture *f)
+{
+    int count = 0;
+    for (int i = 0; i < HK_MAILBOX_BUCKETS; i++)
+        count += f->box.buckets[i] != NULL;
+    return count;
+}
+
+static void a_forgotten_context_leaves_nothing(void **state)
+{
+    fixture *f = *state;
+    char buffer[8];
+    hocket_op other, waiting;
+    size_t length;
+    arrive(f, "one");
+    arrive(f, "two");
+    arrive_from(f, OTHER, CONTEXT, TAG + 1, "three");
+    begin(f, 4, 11); /* announced */
+    begin(f, 0, 0);
+    arrive_from(f, FROM, CONTEXT + 1, TAG, "stays");
+    post_from(f, &waiting, OTHER, CONTEXT + 1, TAG, buffer, 8);
+    hk_mailbox_forget(&f->box, CONTEXT);
+    assert_false(is_there(f, &length));
+    assert_int_equal(lanes(f), 2);
+    assert_int_equal(f->drops, 1);
+    assert_null(hk_mailbox_announced(&f->box, FROM, 11));
+    arrive_from(f, OTHER, CONTEXT + 1, TAG, "here");
+    assert_got(&waiting, "here");
+    post_from(f, &other, FROM, CONTEXT + 1, TAG, buffer, 8);
+    assert_got(&other, "stays");
+    assert_int_equal(lanes(f), 0);
+    assert_int_equal(f->reads, 2); /* nobody reads what is forgotten */
+}
+
+static void what_is_on_its_way_into_a_forgotten_context_passes_by(void **state)
+{
+    fixture *f = *state;
+    char buffer[8];
+    hocket_op op;
+    hk_message *partial = begin(f, 4, 0);
+    feed(f, partial, "ab");
+    begin(f, 4, 11);
+    post_take(f, &op);
+    hk_mailbox_cancel(&f->box, &op);
+    post(f, &op, buffer, sizeof buffer);
+    hk_mailbox_cancel(&f->box, &op);
+    hk_mailbox_forget(&f->box, CONTEXT);
+    assert_int_equal(lanes(f), 0);
+    assert_null(hk_message_space(partial));
+    assert_false(hk_mailbox_arrived(&f->box, partial, 2)); /* and is freed: leak checkers look */
+    begin(f, 4, 12);
+    post(f, &op, buffer, sizeof buffer);
+    hk_mailbox_cancel(&f->box, &op);
+    hk_message *asked = f->claimed;
+    hk_mailbox_forget(&f->box, CONTEXT);
+    assert_null(hk_message_space(asked));
+    assert_false(hk_mailbox_arrived(&f->box, asked, 4));
+    assert_int_equal(f->drops, 1); /* asked for, the second was none of the announced any more */
+}
+
+static void announced_messages_are_let_go_of(void **state)
+{
+    fixture *f = *state;
+    begin(f, 4, 11);
+    hk_mailbox_withdraw(&f->box, hk_mailbox_announced(&f->box, FROM, 11));
+    assert_int_equal(f->drops, 1);
+    begin(f, 4, 12);
+    hk_mailbox_peer_gone(&f->box, FROM);
+    assert_int_equal(f->drops, 2);
+    begin(f, 4, 13);
+    hk_mailbox_fini(&f->box);
+    assert_int_equal(f->drops, 3);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -465,6 +550,9 @@ int main(void)
         CASE(a_withdrawn_message_leaves_the_next),
         CASE(an_empty_announced_message_ends_with_its_answer),
         CASE(a_peer_that_is_gone_takes_its_receives_along),
+        CASE(a_forgotten_context_leaves_nothing),
+        CASE(what_is_on_its_way_into_a_forgotten_context_passes_by),
+        CASE(announced_messages_are_let_go_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

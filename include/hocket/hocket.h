@@ -315,8 +315,9 @@ HOCKET_API hocket_status hocket_barrier(hocket_group *group);
  * arrive in the order they were sent. A message goes without a waiting receiver as long as what
  * lies unread from this sender at that receiver stays under 256 MiB; above that, the send waits for
  * the receive. When a send returns, its bytes need no more help from the sender; what has
- * arrived from a rank can still be received when that rank is dead. A receive or probe that times
- * out consumed nothing and breaks nothing. */
+ * arrived from a rank can still be received when that rank is dead. A send to a rank that is known
+ * to have left the group is HOCKET_ERR_PEER_LOST; what lies unread in a group goes with it. A
+ * receive or probe that times out consumed nothing and breaks nothing. */
 
 #define HOCKET_TAG_RESERVED                                                                        \
     UINT32_C(0xF0000000) /* tags below are the caller's; from here on HOCKET_ERR_INVALID */

@@ -169,6 +169,12 @@ typedef struct hocket_transport {
      * and its length. */
     bool (*probe)(void *self, int from, uint64_t context, uint32_t tag, size_t *length);
 
+    /* Optional. A group is no more: no operation is posted under this context, none will be, and
+     * what lies unread or is counted there can go. Must not wait. Messages may still come from
+     * members that do not know yet; when all have left, it is called once more. NULL: unread
+     * messages stay until close. */
+    void (*forget)(void *self, uint64_t context);
+
     /* Optional. The last call: sends whatever was completed but not yet gone, then lets go. orderly
      * is false when something has failed: then it must not wait for anything. */
     void (*close)(void *self, bool orderly);

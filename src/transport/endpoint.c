@@ -310,6 +310,7 @@ void hk_comm_close(hk_comm *comm)
     while (*link != comm)
         link = &(*link)->next;
     *link = comm->next;
+    hk_former_begin(comm);
     bool last = endpoint->holds == 0 && endpoint->comms == NULL;
     hk_endpoint_unlock(endpoint);
     free_comm(comm);

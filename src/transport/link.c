@@ -45,9 +45,25 @@ static void free_parcels(hk_parcel **first)
     }
 }
 
+/* Messages that are still to come, and that no receive has. Nobody else may know them: their group
+ * may be gone. */
+static void drop_unclaimed(hk_link *link)
+{
+    if (link->incoming != NULL && link->incoming->op == NULL)
+        hk_mailbox_drop(link->box, link->incoming);
+    link->incoming = NULL;
+    while (link->asked != NULL) {
+        hk_message *message = link->asked;
+        link->asked = message->source;
+        if (message->op == NULL)
+            hk_mailbox_drop(link->box, message);
+    }
+}
+
 void hk_link_close(hk_link *link)
 {
     hk_pipe_close(&link->pipe);
+    drop_unclaimed(link);
     free_parcels(&link->first);
     free_parcels(&link->offers);
     free_parcels(&link->spare);
@@ -235,6 +251,12 @@ void hk_link_cancel_send(hk_link *link, hocket_op *op)
     } else {
         finish_from_copy(link, parcel);
     }
+}
+
+void hk_link_forget(hk_link *link, uint64_t context)
+{
+    hk_window_forget(&link->sent, link->peer, context);
+    hk_window_forget(&link->read, link->peer, context);
 }
 
 bool hk_link_wants_to_write(const hk_link *link)

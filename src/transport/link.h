@@ -53,6 +53,9 @@ void hk_link_cancel_send(hk_link *link, hocket_op *op);
 void hk_link_claimed(hk_link *link, hk_message *message);
 void hk_link_was_read(hk_link *link, uint64_t context, size_t bytes);
 
+/* Nothing is sent or received under this context any more: drops what is counted there. */
+void hk_link_forget(hk_link *link, uint64_t context);
+
 bool hk_link_wants_to_write(const hk_link *link);
 
 /* Move what can be moved; true if anything was. A connection that breaks, or breaks the rules, is

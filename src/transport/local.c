@@ -207,6 +207,16 @@ static void was_read(void *owner, int from, uint64_t context, size_t bytes)
     pthread_mutex_unlock(&me->world->lock);
 }
 
+/* The peer sees no other sign: it waits until it takes the offer back, or hears that nobody is
+ * here. */
+static void dropped(void *owner, hk_message *message)
+{
+    place *me = owner;
+    pthread_mutex_lock(&me->world->lock);
+    release_offer(message->source, 1);
+    pthread_mutex_unlock(&me->world->lock);
+}
+
 static hocket_status open_message(place *me, parcel *p)
 {
     bool done;
@@ -222,11 +232,11 @@ static hocket_status open_message(place *me, parcel *p)
 static void withdrawn(place *me, offer *o, int from)
 {
     hk_message *message = hk_mailbox_announced(&me->box, from, (uint64_t)(uintptr_t)o);
-    pthread_mutex_lock(&me->world->lock);
-    release_offer(o, message != NULL ? 2 : 1);
-    pthread_mutex_unlock(&me->world->lock);
     if (message != NULL)
         hk_mailbox_withdraw(&me->box, message);
+    pthread_mutex_lock(&me->world->lock);
+    release_offer(o, 1);
+    pthread_mutex_unlock(&me->world->lock);
 }
 
 static hocket_status open_parcel(place *me, parcel *p)
@@ -320,6 +330,16 @@ static bool local_probe(void *self, int from, uint64_t context, uint32_t tag, si
     return hk_mailbox_probe(&((place *)self)->box, from, context, tag, length);
 }
 
+static void local_forget(void *self, uint64_t context)
+{
+    place *me = self;
+    hk_mailbox_forget(&me->box, context);
+    pthread_mutex_lock(&me->world->lock);
+    for (int i = 0; i < me->world->size; i++)
+        hk_window_forget(&me->unread, i, context);
+    pthread_mutex_unlock(&me->world->lock);
+}
+
 static void free_world(world *w)
 {
     for (int i = 0; i < w->size; i++) {
@@ -375,6 +395,7 @@ static const hocket_transport local = {
     .progress = local_progress,
     .wake = local_wake,
     .probe = local_probe,
+    .forget = local_forget,
     .close = local_close,
 };
 
@@ -387,7 +408,7 @@ static bool make_place(world *w, int rank)
 {
     place *at = &w->places[rank];
     *at = (place){.world = w, .rank = rank, .last = &at->first};
-    at->box = (hk_mailbox){.owner = at, .claimed = claimed, .read = was_read};
+    at->box = (hk_mailbox){.owner = at, .claimed = claimed, .read = was_read, .dropped = dropped};
     at->gone = calloc((size_t)w->size, sizeof *at->gone);
     at->box.gone = at->gone;
     pthread_cond_init(&at->bell, NULL);

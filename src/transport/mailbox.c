@@ -147,6 +147,19 @@ static void free_message(hk_message *message)
     free(message);
 }
 
+static bool is_announced(const hk_message *message)
+{
+    return message->ticket != 0 && !message->told;
+}
+
+/* For messages that nobody has taken. */
+static void free_unread(const hk_mailbox *box, hk_message *message)
+{
+    if (is_announced(message) && box->dropped != NULL)
+        box->dropped(box->owner, message);
+    free_message(message);
+}
+
 /* A zero-length message still has an address, so that "take" never yields NULL on success. */
 static uint8_t *allocate_bytes(size_t length)
 {
@@ -316,7 +329,7 @@ void hk_mailbox_drop(hk_mailbox *box, hk_message *message)
         unlink_message(message);
         release_lane(box, lane);
     }
-    free_message(message);
+    free_unread(box, message);
 }
 
 void hk_mailbox_withdraw(hk_mailbox *box, hk_message *message)
@@ -424,14 +437,14 @@ bool hk_mailbox_probe(hk_mailbox *box, int from, uint64_t context, uint32_t tag,
     return true;
 }
 
-static void forget_announced(hk_lane *lane, int from)
+static void drop_announced(const hk_mailbox *box, hk_lane *lane)
 {
-    for (hk_message *m = lane->first, *next; lane->from == from && m != NULL; m = next) {
+    for (hk_message *m = lane->first, *next; m != NULL; m = next) {
         next = m->next;
-        if (m->ticket == 0 || m->bytes != NULL)
+        if (!is_announced(m))
             continue;
         unlink_message(m);
-        free_message(m);
+        free_unread(box, m);
     }
 }
 
@@ -445,19 +458,49 @@ void hk_mailbox_peer_gone(hk_mailbox *box, int from)
                 unlink_op(lane, op);
                 end_lost(op);
             }
-            forget_announced(lane, from);
+            if (lane->from == from)
+                drop_announced(box, lane);
             release_lane(box, lane);
         }
     }
 }
 
-static void free_lanes(hk_lane *lane)
+/* What has not come whole is still its owner's, who reads past the rest. */
+static void forget_message(const hk_mailbox *box, hk_message *message)
+{
+    bool whole = message->ticket == 0 && message->arrived == message->length;
+    if (whole || is_announced(message)) {
+        free_unread(box, message);
+        return;
+    }
+    free(message->bytes);
+    message->bytes = NULL;
+}
+
+void hk_mailbox_forget(hk_mailbox *box, uint64_t context)
+{
+    for (int i = 0; i < HK_MAILBOX_BUCKETS; i++) {
+        for (hk_lane *lane = box->buckets[i], *next; lane != NULL; lane = next) {
+            next = lane->next;
+            if (lane->context != context)
+                continue;
+            while (lane->first != NULL) {
+                hk_message *message = lane->first;
+                unlink_message(message);
+                forget_message(box, message);
+            }
+            release_lane(box, lane);
+        }
+    }
+}
+
+static void free_lanes(const hk_mailbox *box, hk_lane *lane)
 {
     while (lane != NULL) {
         hk_lane *next = lane->next;
         for (hk_message *m = lane->first, *after; m != NULL; m = after) {
             after = m->next;
-            free_message(m);
+            free_unread(box, m);
         }
         free(lane);
         lane = next;
@@ -467,8 +510,8 @@ static void free_lanes(hk_lane *lane)
 void hk_mailbox_fini(hk_mailbox *box)
 {
     for (int i = 0; i < HK_MAILBOX_BUCKETS; i++)
-        free_lanes(box->buckets[i]);
-    free_lanes(box->spare);
+        free_lanes(box, box->buckets[i]);
+    free_lanes(box, box->spare);
     memset(box->buckets, 0, sizeof box->buckets);
     box->spare = NULL;
 }

@@ -51,6 +51,9 @@ typedef struct hk_mailbox {
     /* An unannounced message was read: the sender may send that much more (bytes with
      * HK_MESSAGE_COST). */
     void (*read)(void *owner, int from, uint64_t context, size_t bytes);
+    /* Optional: an announced message goes that was never claimed; what its source holds is let go
+     * of. Called from whatever takes a message away. */
+    void (*dropped)(void *owner, hk_message *message);
 } hk_mailbox;
 
 /* What a message of that length counts in the window. */
@@ -96,5 +99,9 @@ bool hk_mailbox_probe(hk_mailbox *box, int from, uint64_t context, uint32_t tag,
 /* The peer is gone: waiting receives from it are completed with HOCKET_ERR_PEER_LOST, unclaimed
  * announcements vanish. Whole messages stay; the owner drops those that were arriving. */
 void hk_mailbox_peer_gone(hk_mailbox *box, int from);
+
+/* Nobody will ask for this context any more, and no receive waits there: its unread messages go.
+ * Those that are still arriving pass by. */
+void hk_mailbox_forget(hk_mailbox *box, uint64_t context);
 
 #endif

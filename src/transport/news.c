@@ -191,6 +191,7 @@ static void mark_lost(hk_endpoint *endpoint, int peer)
     hk_log(HK_LOG_INFO, endpoint->rank, "rank %d is lost", peer);
     for (hk_comm *comm = endpoint->comms; comm != NULL; comm = comm->next)
         member_lost(comm, hk_comm_rank_of(comm, peer));
+    hk_former_gone(endpoint, peer);
     if (endpoint->comms != NULL) /* who has left everything himself is not told goodbye */
         tell_everyone(endpoint, (news){.kind = NEWS_DEAD, .rank_count = 1}, &peer);
 }
@@ -337,6 +338,7 @@ static void heard(hk_endpoint *endpoint, int from, const uint8_t *bytes, size_t 
     if (head.kind == NEWS_BYE) {
         if (endpoint->peers[from].health == HK_ALIVE)
             endpoint->peers[from].health = HK_GONE;
+        hk_former_gone(endpoint, from);
         return;
     }
     if (head.kind == NEWS_DEAD) {
@@ -347,6 +349,8 @@ static void heard(hk_endpoint *endpoint, int from, const uint8_t *bytes, size_t 
     hk_comm *comm = find_comm(endpoint, head.context);
     if (comm != NULL)
         heard_in_group(comm, from, &head, ranks, text);
+    else if (hk_former_heard(endpoint, head.context, from, head.kind == NEWS_LEFT))
+        return;
     else if (head.kind == NEWS_LEFT || head.kind == NEWS_BROKEN)
         keep_early(endpoint, from, bytes, length);
 }
@@ -425,7 +429,10 @@ void hk_news_left(hk_comm *comm)
     if (comm->fault.status != HOCKET_OK)
         tell_fault(comm, comm->context, comm->fault.text);
     news head = {.kind = NEWS_LEFT, .context = comm->context, .number = comm->begun};
-    tell_members(comm, head, NULL, "");
+    uint8_t bytes[NEWS_MAX];
+    size_t length = pack(bytes, head, NULL, "");
+    for (int i = 0; i < comm->size; i++) /* who has left waits for the last, former.c */
+        tell(comm->endpoint, comm->ranks[i], bytes, length);
 }
 
 static void tell_call(hk_comm *comm, const hk_what *what)
@@ -488,4 +495,5 @@ void hk_news_fini(hk_endpoint *endpoint)
         endpoint->early = early->next;
         free(early);
     }
+    hk_former_fini(endpoint);
 }

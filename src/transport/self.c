@@ -35,6 +35,12 @@ void hk_self_fini(hk_endpoint *endpoint)
     hk_window_fini(&endpoint->unread);
 }
 
+void hk_self_forget(hk_endpoint *endpoint, uint64_t context)
+{
+    hk_mailbox_forget(&endpoint->own, context);
+    hk_window_forget(&endpoint->unread, endpoint->rank, context);
+}
+
 static hocket_status post_send(hk_endpoint *endpoint, hocket_op *op)
 {
     size_t cost = hk_mailbox_cost(op->length);

@@ -24,7 +24,8 @@ typedef struct hk_neighbor {
 
 typedef struct hk_letter hk_letter; /* news on its way out */
 typedef struct hk_shrink hk_shrink;
-typedef struct hk_early hk_early; /* news for a group that is not open yet */
+typedef struct hk_early hk_early;   /* news for a group that is not open yet */
+typedef struct hk_former hk_former; /* a group that this rank has left before others */
 
 struct hk_endpoint {
     const hocket_transport *transport;
@@ -54,6 +55,7 @@ struct hk_endpoint {
     hk_letter *letters;
     hk_early *early;
     int early_count;
+    hk_former *formers;
     hk_comm *comms;
     int holds; /* hk_endpoint_hold */
 
@@ -115,5 +117,16 @@ void hk_self_init(hk_endpoint *endpoint);
 void hk_self_fini(hk_endpoint *endpoint);
 hocket_status hk_self_post(hk_endpoint *endpoint, hocket_op *op);
 void hk_self_cancel(hk_endpoint *endpoint, hocket_op *op);
+void hk_self_forget(hk_endpoint *endpoint, uint64_t context);
+
+/* former.c */
+/* The group is closed here: what lies unread goes, and what its members still send when they have
+ * left. */
+void hk_former_begin(const hk_comm *comm);
+/* News for the group of that context. False: it was never here. */
+bool hk_former_heard(hk_endpoint *endpoint, uint64_t context, int from, bool left);
+/* The peer has left all groups, or is lost. */
+void hk_former_gone(hk_endpoint *endpoint, int peer);
+void hk_former_fini(hk_endpoint *endpoint);
 
 #endif

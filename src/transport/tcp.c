@@ -157,6 +157,14 @@ static bool tcp_probe(void *self, int from, uint64_t context, uint32_t tag, size
     return hk_mailbox_probe(&((tcp *)self)->box, from, context, tag, length);
 }
 
+static void tcp_forget(void *self, uint64_t context)
+{
+    tcp *t = self;
+    hk_mailbox_forget(&t->box, context);
+    for (int i = 0; i < t->size; i++)
+        hk_link_forget(&t->links[i], context);
+}
+
 static int tcp_host_of(void *self, int rank)
 {
     return ((tcp *)self)->hosts[rank];
@@ -228,6 +236,7 @@ const hocket_transport hk_tcp_transport = {
     .progress = tcp_progress,
     .wake = tcp_wake,
     .probe = tcp_probe,
+    .forget = tcp_forget,
     .close = tcp_close,
     .host_of = tcp_host_of,
 };

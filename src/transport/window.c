@@ -44,6 +44,15 @@ void hk_window_subtract(hk_window *window, int peer, uint64_t context, size_t by
         entry->bytes -= bytes < entry->bytes ? bytes : entry->bytes;
 }
 
+void hk_window_forget(hk_window *window, int peer, uint64_t context)
+{
+    hk_window_entry **link = find(window, peer, context), *entry = *link;
+    if (entry == NULL)
+        return;
+    *link = entry->next;
+    free(entry);
+}
+
 void hk_window_fini(hk_window *window)
 {
     for (int i = 0; i < HK_WINDOW_BUCKETS; i++) {

@@ -21,6 +21,9 @@ size_t hk_window_count(const hk_window *window, int peer, uint64_t context);
 /* False: no memory, nothing counted. */
 bool hk_window_add(hk_window *window, int peer, uint64_t context, size_t bytes);
 
+/* Nothing will be counted there any more. */
+void hk_window_forget(hk_window *window, int peer, uint64_t context);
+
 /* Counts down, to 0 at the least. */
 void hk_window_subtract(hk_window *window, int peer, uint64_t context, size_t bytes);
 

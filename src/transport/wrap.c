@@ -235,6 +235,12 @@ static void wrap_wake(void *self)
 
 /* === What is only handed on ================================================================== */
 
+static void wrap_forget(void *self, uint64_t context)
+{
+    hk_wrap *wrap = self;
+    wrap->inner->forget(wrap->inner_self, context);
+}
+
 static int wrap_rank(void *self)
 {
     return ((hk_wrap *)self)->rank;
@@ -317,6 +323,7 @@ static void fill_slots(hk_wrap *wrap)
         .probe = wrap_probe,
         .close = wrap_close,
         .wake = inner->wake != NULL ? wrap_wake : NULL,
+        .forget = inner->forget != NULL ? wrap_forget : NULL,
         .host_of = inner->host_of != NULL ? wrap_host_of : NULL,
         .alloc = inner->alloc != NULL ? wrap_alloc : NULL,
         .dealloc = inner->dealloc != NULL ? wrap_dealloc : NULL,
