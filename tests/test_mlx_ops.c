@@ -12,7 +12,7 @@
 #include <cmocka.h>
 // clang-format on
 
-enum { VALUES_MAX = 512 };
+enum { VALUES_MAX = 2048, INPUTS_MAX = 4 };
 
 /* An input is drawn from low..high and cast to dtype in the graph. */
 typedef struct drawn {
@@ -25,7 +25,7 @@ typedef struct drawn {
 typedef struct op_case {
     const char *op;
     int input_count;
-    drawn inputs[3];
+    drawn inputs[INPUTS_MAX];
     size_t attribute_count;
     hocket_attr attributes[3];
 } op_case;
@@ -98,6 +98,55 @@ typedef struct op_case {
         name, 1, {{HOCKET_FLOAT16, 2, {4, 5}, -2, 2}}, 1,                                          \
         {                                                                                          \
             INTS("axes", 1, 1)                                                                     \
+        }                                                                                          \
+    }
+
+/* Rows of 64 elements with 3 rows of weights. */
+#define QUANTIZED(type, scale_type, rows, bits)                                                    \
+    {                                                                                              \
+        "quantized_linear", 4,                                                                     \
+            {{type, 2, {rows, 64}, -2, 2},                                                         \
+             {HOCKET_UINT32, 2, {3, 64 * (bits) / 32}, 0, 4e9F},                                   \
+             {scale_type, 2, {3, 2}, -0.1F, 0.1F},                                                 \
+             {scale_type, 2, {3, 2}, -1, 1}},                                                      \
+            2,                                                                                     \
+        {                                                                                          \
+            INT("group", 32), INT("bits", bits)                                                    \
+        }                                                                                          \
+    }
+#define ROPE(type, rows, position, interleaved)                                                    \
+    {                                                                                              \
+        "rope", 2, {{type, 3, {3, rows, 8}, -2, 2}, {HOCKET_INT32, 0, {0}, position, position}},   \
+            2,                                                                                     \
+        {                                                                                          \
+            FLOAT("base", 10000), INT("interleaved", interleaved)                                  \
+        }                                                                                          \
+    }
+/* Of 9 rows. */
+#define CACHE(type, rows, position)                                                                \
+    {                                                                                              \
+        "cache_update", 3,                                                                         \
+            {{type, 3, {2, 9, 4}, -2, 2},                                                          \
+             {type, 3, {2, rows, 4}, -9, 9},                                                       \
+             {HOCKET_INT32, 0, {0}, position, position}},                                          \
+            0,                                                                                     \
+        {                                                                                          \
+            {                                                                                      \
+                0                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+    }
+/* listed: how many heads the attribute "heads" lists, in what follows; 0: there is none. */
+#define ATTENTION(type, heads, kv_heads, rows, position, listed, ...)                              \
+    {                                                                                              \
+        "attention", 4,                                                                            \
+            {{type, 3, {heads, rows, 8}, -2, 2},                                                   \
+             {type, 3, {kv_heads, 9, 8}, -2, 2},                                                   \
+             {type, 3, {kv_heads, 9, 8}, -2, 2},                                                   \
+             {HOCKET_INT32, 0, {0}, position, position}},                                          \
+            (listed) > 0 ? 2 : 1,                                                                  \
+        {                                                                                          \
+            FLOAT("scale", 0.35), INTS("heads", listed, __VA_ARGS__)                              \
         }                                                                                          \
     }
 
@@ -181,6 +230,37 @@ static const op_case cases[] = {
     REDUCTION("min"),
     {"sum", 1, {{HOCKET_INT8, 2, {4, 32}, 0, 20}}, 1, {INTS("axes", 1, 1)}},
     {"max", 1, {{HOCKET_UINT16, 2, {4, 8}, 0, 20}}, 0, {{0}}},
+    {"argmax", 1, {{F32, 2, {5, 40}, -2, 2}}, 0, {{0}}},
+    {"argmax", 1, {{HOCKET_FLOAT16, 3, {3, 40, 2}, -2, 2}}, 1, {INT("axis", 1)}},
+    {"argmax", 1, {{HOCKET_INT32, 2, {5, 40}, 0, 9}}, 1, {INT("axis", 0)}},
+    QUANTIZED(F32, HOCKET_FLOAT16, 1, 4),
+    QUANTIZED(F32, HOCKET_FLOAT16, 7, 8),
+    QUANTIZED(HOCKET_BFLOAT16, F32, 3, 4),
+    QUANTIZED(HOCKET_FLOAT16, HOCKET_FLOAT16, 0, 8),
+    ROPE(F32, 1, 0, 0),
+    ROPE(F32, 5, 100, 1),
+    ROPE(HOCKET_FLOAT16, 5, 100, 0),
+    ROPE(HOCKET_FLOAT64, 2, 3, 1),
+    ROPE(F32, 0, 3, 0),
+    {"rope",
+     3,
+     {{F32, 3, {2, 4, 6}, -2, 2}, {HOCKET_INT32, 0, {0}, 9, 9}, {F32, 1, {3}, 1, 4}},
+     1,
+     {FLOAT("base", 500)}},
+    CACHE(F32, 1, 0),
+    CACHE(F32, 1, 8),
+    CACHE(HOCKET_BFLOAT16, 4, 3),
+    CACHE(HOCKET_INT32, 9, 0),
+    CACHE(F32, 0, 9),
+    ATTENTION(F32, 4, 2, 1, 0, 0, 0),
+    ATTENTION(F32, 6, 2, 4, 5, 0, 0),
+    ATTENTION(F32, 6, 6, 9, 0, 0, 0),
+    ATTENTION(F32, 5, 2, 1, 7, 5, 0, 0, 0, 1, 1),
+    ATTENTION(F32, 4, 2, 3, 2, 4, 0, 1, 1, 1),
+    ATTENTION(HOCKET_BFLOAT16, 4, 3, 3, 2, 4, 2, 0, 0, 2),
+    ATTENTION(HOCKET_FLOAT16, 4, 2, 3, 6, 0, 0),
+    ATTENTION(HOCKET_FLOAT64, 4, 2, 3, 6, 0, 0),
+    ATTENTION(F32, 4, 2, 0, 9, 0, 0),
     {"reshape", 1, {{HOCKET_INT32, 2, {4, 6}, 0, 20}}, 1, {INTS("dims", 3, 2, -1, 3)}},
     {"transpose", 1, {{HOCKET_UINT8, 3, {2, 3, 4}, 0, 20}}, 0, {{0}}},
     {"transpose", 1, {{HOCKET_FLOAT16, 3, {2, 3, 4}, 0, 20}}, 1, {INTS("axes", 3, 1, 2, 0)}},
@@ -221,7 +301,7 @@ static float draw(float low, float high)
 
 static void build(const op_case *c, hocket_graph *graph, size_t *count)
 {
-    hocket_node inputs[3], y;
+    hocket_node inputs[INPUTS_MAX], y;
     for (int i = 0; i < c->input_count; i++) {
         const drawn *in = &c->inputs[i];
         char name[2] = {(char)('a' + i), '\0'};
@@ -309,12 +389,23 @@ static void operations_on_mlx_agree_with_cpu_lazy(void **state)
 }
 
 /* MLX calls a C++ compiler for each fused kernel, so a few stand for all. */
+static bool stands_for_others(const op_case *c)
+{
+    static const char *const any[] = {"gelu", "slice"};
+    static const char *const in_f32[] = {"rope", "cache_update", "attention"};
+    bool chosen = strncmp(c->op, "collective.", 11) == 0;
+    for (size_t i = 0; i < sizeof any / sizeof any[0]; i++)
+        chosen = chosen || strcmp(c->op, any[i]) == 0;
+    for (size_t i = 0; i < sizeof in_f32 / sizeof in_f32[0]; i++)
+        chosen = chosen || (c->inputs[0].dtype == F32 && strcmp(c->op, in_f32[i]) == 0);
+    return chosen;
+}
+
 static void operations_on_mlx_agree_with_cpu_compiled(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        if (strncmp(cases[i].op, "collective.", 11) == 0 || strcmp(cases[i].op, "gelu") == 0 ||
-            strcmp(cases[i].op, "slice") == 0)
+        if (stands_for_others(&cases[i]))
             compare_case(&cases[i], HOCKET_COMPILED);
 }
 

@@ -212,6 +212,141 @@ template <Reduction reduction> mx::array reduce(const Call &call)
     return mx::reshape(narrowed(call, y), call.shape(), call.stream);
 }
 
+mx::array nothing(const Call &call)
+{
+    return mx::zeros(call.shape(), call.dtype(), call.stream);
+}
+
+mx::array argmax(const Call &call)
+{
+    if (hocket_type_count(&call.raw.output_type) == 0)
+        return nothing(call);
+    const mx::array &x = call.input(0);
+    return narrowed(call, mx::argmax(x, call.axis(x, -1), false, call.stream));
+}
+
+/* MLX's fused kernels for GPUs compute halves in float32 inside; on the cpu that is up to us. */
+mx::array widened_on_cpu(const Call &call, int input)
+{
+    const mx::array &x = call.input(input);
+    return call.stream.device == mx::Device::cpu ? widened(call, x) : x;
+}
+
+mx::array quantized_linear(const Call &call)
+{
+    mx::array x = widened_on_cpu(call, 0);
+    if (x.size() == 0)
+        return nothing(call);
+    const auto group = static_cast<int>(call.integer("group", 32));
+    const auto bits = static_cast<int>(call.integer("bits", 4));
+    x = mx::reshape(x, {-1, x.shape(-1)}, call.stream);
+    mx::array y = mx::quantized_matmul(x, call.input(1), call.input(2), call.input(3), true, group,
+                                       bits, "affine", call.stream);
+    return mx::reshape(narrowed(call, y), call.shape(), call.stream);
+}
+
+/* === Attention ================================================================================
+ *
+ * What depends on the position alone (angles, the mask, its bounds) is composed anew by each
+ * operation; a compiled program computes it once for all layers. */
+
+mx::array rope(const Call &call)
+{
+    if (call.input(0).size() == 0)
+        return nothing(call);
+    const mx::Stream s = call.stream;
+    mx::array x = widened(call, call.input(0));
+    const int size = x.shape(-1);
+    const double base = call.number("base", 1);
+    std::optional<mx::array> wavelengths;
+    if (call.raw.input_count > 2) {
+        mx::array even = mx::arange(0.0, size, 2.0, mx::float32, s);
+        mx::array exponents = mx::divide(even, mx::array(static_cast<float>(size)), s);
+        wavelengths = mx::multiply(mx::power(mx::array(static_cast<float>(base)), exponents, s),
+                                   call.input(2), s);
+    }
+    auto rotation = wavelengths ? std::nullopt : std::optional<float>(static_cast<float>(base));
+    return narrowed(call, mx::fast::rope(x, size, call.integer("interleaved", 0) != 0, rotation, 1,
+                                         call.input(1), wavelengths, s));
+}
+
+/* MLX would write outside of the cache's memory. */
+mx::array inside(const mx::array &position, int last, mx::Stream s)
+{
+    return mx::clip(position, mx::array(0), mx::array(last), s);
+}
+
+mx::array cache_update(const Call &call)
+{
+    const mx::array &cache = call.input(0), &rows = call.input(1);
+    if (rows.size() == 0)
+        return cache;
+    mx::array position = inside(call.input(2), cache.shape(1) - rows.shape(1), call.stream);
+    return mx::slice_update(cache, rows, mx::reshape(position, {1}, call.stream), {1},
+                            call.stream);
+}
+
+/* Neighbouring heads of q that share neighbouring heads of k evenly: what MLX does at once. */
+struct Share {
+    int first, count, first_read, reads;
+};
+
+std::vector<Share> shares_of(const Call &call, int heads, int kv_heads)
+{
+    std::vector<int> reads;
+    for (int64_t read : call.integers("heads"))
+        reads.push_back(static_cast<int>(read));
+    for (int head = static_cast<int>(reads.size()); head < heads; head++)
+        reads.push_back(head / (heads / kv_heads));
+    auto run = [&](int from) {
+        int end = from;
+        while (end < heads && reads[static_cast<size_t>(end)] == reads[static_cast<size_t>(from)])
+            end++;
+        return end - from;
+    };
+    std::vector<Share> shares;
+    for (int head = 0; head < heads; head += run(head)) {
+        const int read = reads[static_cast<size_t>(head)], length = run(head);
+        if (!shares.empty()) {
+            Share &last = shares.back();
+            if (read == last.first_read + last.reads && length * last.reads == last.count) {
+                last.count += length;
+                last.reads++;
+                continue;
+            }
+        }
+        shares.push_back({head, length, read, 1});
+    }
+    return shares;
+}
+
+/* [1, count, rows, size] */
+mx::array heads_of(const mx::array &x, int first, int count, mx::Stream s)
+{
+    mx::array some = x;
+    if (count < x.shape(0))
+        some = mx::slice(x, {first, 0, 0}, {first + count, x.shape(1), x.shape(2)}, s);
+    return mx::expand_dims(some, 0, s);
+}
+
+mx::array attention(const Call &call)
+{
+    if (call.input(0).size() == 0)
+        return nothing(call);
+    const mx::Stream s = call.stream;
+    mx::array q = widened_on_cpu(call, 0), k = widened_on_cpu(call, 1), v = widened_on_cpu(call, 2);
+    mx::array rows = mx::add(mx::arange(q.shape(1), s), call.input(3), s);
+    mx::array seen = mx::less_equal(mx::arange(k.shape(1), s), mx::expand_dims(rows, 1, s), s);
+    const auto scale = static_cast<float>(call.number("scale", 1));
+    std::vector<mx::array> parts;
+    for (const Share &share : shares_of(call, q.shape(0), k.shape(0)))
+        parts.push_back(mx::fast::scaled_dot_product_attention(
+            heads_of(q, share.first, share.count, s), heads_of(k, share.first_read, share.reads, s),
+            heads_of(v, share.first_read, share.reads, s), scale, "array", seen, {}, false, s));
+    mx::array all = parts.size() == 1 ? parts[0] : mx::concatenate(std::move(parts), 1, s);
+    return narrowed(call, mx::squeeze(all, 0, s));
+}
+
 /* === Shapes =================================================================================== */
 
 mx::array reshape(const Call &call)
@@ -370,6 +505,11 @@ const hk_kernel mlx_kernels[] = {
     {"mean", kernel<reduce<mx::mean>>, nullptr},
     {"max", kernel<reduce<mx::max>>, nullptr},
     {"min", kernel<reduce<mx::min>>, nullptr},
+    {"argmax", kernel<argmax>, nullptr},
+    {"quantized_linear", kernel<quantized_linear>, nullptr},
+    {"rope", kernel<rope>, nullptr},
+    {"cache_update", kernel<cache_update>, nullptr},
+    {"attention", kernel<attention>, nullptr},
     {"reshape", kernel<reshape>, nullptr},
     {"transpose", kernel<transpose>, nullptr},
     {"broadcast_to", kernel<broadcast_to>, nullptr},
