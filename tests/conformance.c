@@ -48,7 +48,9 @@ int conformance_run(const struct harness_backend *backend)
                 continue;
             struct task *task = &tasks[count];
             *task = (struct task){.its = its, .backend = backend};
-            snprintf(task->name, sizeof(task->name), "%s: %s", backend->name, its->name);
+            snprintf(task->name, sizeof(task->name), "%s%s%s: %s", backend->name,
+                     backend->variant != NULL ? ", " : "",
+                     backend->variant != NULL ? backend->variant : "", its->name);
             tests[count++] = (struct CMUnitTest){
                 .name = task->name, .test_func = run_case, .initial_state = task};
         }

@@ -38,6 +38,7 @@ struct member; /* one rank of a test's world */
 /* How a transport is opened. The ranks of a world share what begin returns (own transports). */
 struct harness_backend {
     const char *name; /* what hocket_backend must say */
+    const char *variant; /* told beside it, or NULL */
     void *(*begin)(int size);
     void (*end)(void *arena);
     hocket_status (*open)(struct member *me, hocket_group **world);

@@ -1,4 +1,5 @@
-/* A sealed pipe: what goes in comes out; what was touched on its way does not. */
+/* Pipes, sealed, plain and stuttering: what goes in comes out; what was touched on its way does
+ * not. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -9,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "core/random.h"
 #include "wire/pipe.h"
 
 #define MESSAGE "a melody shared between voices"
@@ -184,6 +186,119 @@ static void a_full_socket_loses_nothing(void **state)
     free(out);
 }
 
+/* === Stuttering ============================================================================== */
+
+enum { STUTTERED = 300000, HEAD = 32 };
+
+typedef struct stuttered { /* what moved in one call at a time, of writes and of reads */
+    hk_pipe from, to;
+    unsigned char in[STUTTERED], out[STUTTERED];
+    size_t sent, received, ones, crossed, nothing;
+} stuttered;
+
+static void open_stuttered(stuttered *s, bool sealed, uint64_t chance, uint64_t seed)
+{
+    int fds[2];
+    hk_peer left = {0}, right = {0};
+    pair(fds);
+    memset(s, 0, sizeof *s);
+    for (size_t i = 0; i < STUTTERED; i++)
+        s->in[i] = (unsigned char)(i * 7 + i / 4099);
+    assert_int_equal(hk_pipe_open(&s->from, fds[0], sealed ? &left : NULL), HOCKET_OK);
+    assert_int_equal(hk_pipe_open(&s->to, fds[1], sealed ? &right : NULL), HOCKET_OK);
+    assert_int_equal(s->from.stutter.chance, 0);
+    s->from.stutter = (hk_stutter){.chance = chance, .random = seed};
+    s->to.stutter = (hk_stutter){.chance = chance, .random = seed + 1};
+}
+
+static void close_stuttered(stuttered *s)
+{
+    hk_pipe_close(&s->from);
+    hk_pipe_close(&s->to);
+}
+
+/* A head and a body, as links have them: the first part may be empty. */
+static int split(struct iovec parts[2], unsigned char *bytes, size_t at, size_t end)
+{
+    size_t head = at % 1000 < HEAD ? HEAD - at % 1000 : 0;
+    head = head < end - at ? head : end - at;
+    parts[0] = (struct iovec){bytes + at, head};
+    parts[1] = (struct iovec){bytes + at + head, end - at - head};
+    return parts[1].iov_len > 0 ? 2 : 1;
+}
+
+static void count(stuttered *s, ssize_t moved, size_t head)
+{
+    assert_true(moved > 0 || (moved < 0 && errno == EAGAIN));
+    s->ones += moved == 1;
+    s->nothing += moved < 0;
+    s->crossed += moved > 0 && head > 0 && (size_t)moved > head && (size_t)moved < 500;
+}
+
+/* What is on its way is read before more is written, so that a socket is never full. */
+static void carry(stuttered *s)
+{
+    struct iovec parts[2];
+    while (s->received < STUTTERED) {
+        size_t end = s->sent + 1000 < STUTTERED ? s->sent + 1000 : STUTTERED;
+        if (s->sent < STUTTERED && (s->sent == s->received || hk_pipe_holds(&s->from))) {
+            int used = split(parts, s->in, s->sent, end);
+            ssize_t moved = hk_pipe_write(&s->from, parts, used);
+            count(s, moved, parts[0].iov_len);
+            s->sent += moved > 0 ? (size_t)moved : 0;
+        } else {
+            int used = split(parts, s->out, s->received, STUTTERED);
+            ssize_t moved = hk_pipe_read(&s->to, parts, used);
+            count(s, moved, parts[0].iov_len);
+            s->received += moved > 0 ? (size_t)moved : 0;
+        }
+    }
+    assert_memory_equal(s->in, s->out, STUTTERED);
+}
+
+static void stuttering_loses_nothing(void **state)
+{
+    (void)state;
+    static stuttered s, again;
+    for (int sealed = 0; sealed < 2; sealed++)
+        for (uint64_t seed = 1; seed <= 5; seed++) {
+            open_stuttered(&s, sealed, HK_MILLION, seed);
+            carry(&s);
+            assert_true(s.nothing > 20);
+            assert_true(sealed || (s.ones > 20 && s.crossed > 5));
+            close_stuttered(&s);
+            open_stuttered(&again, sealed, HK_MILLION, seed); /* the seed decides */
+            carry(&again);
+            assert_int_equal(again.nothing, s.nothing);
+            assert_int_equal(again.ones, s.ones);
+            close_stuttered(&again);
+        }
+}
+
+/* Half of the calls move all, and without a chance all do. */
+static void a_chance_is_as_often_as_it_says(void **state)
+{
+    (void)state;
+    enum { CALLS = 4000, BYTES = 100 };
+    static stuttered s;
+    for (uint64_t chance = 0; chance <= HK_MILLION; chance += HK_MILLION / 2) {
+        size_t whole = 0;
+        open_stuttered(&s, false, chance, 3);
+        s.to.stutter.chance = 0;
+        for (int i = 0; i < CALLS; i++) {
+            struct iovec part = {s.in, BYTES}, room = {s.out, BYTES};
+            ssize_t moved = hk_pipe_write(&s.from, &part, 1);
+            whole += moved == BYTES;
+            assert_true(moved < 0 || hk_pipe_read(&s.to, &room, 1) == moved);
+        }
+        /* Some lengths that chance chooses are above 100 bytes. */
+        double share = (double)whole / CALLS, cut = (double)chance / HK_MILLION;
+        assert_true(share >= 1 - cut - 0.05 && share <= 1 - cut / 2 + 0.05);
+        assert_true(chance > 0 || whole == CALLS);
+        close_stuttered(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +308,8 @@ int main(void)
         cmocka_unit_test(repeated_records_do_not_open),
         cmocka_unit_test(reflected_records_do_not_open),
         cmocka_unit_test(a_full_socket_loses_nothing),
+        cmocka_unit_test(stuttering_loses_nothing),
+        cmocka_unit_test(a_chance_is_as_often_as_it_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

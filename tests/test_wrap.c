@@ -132,7 +132,11 @@ static void bad_specs_are_told(void **state)
 {
     (void)state;
     static const char *const good[] = {"seed=7,delay_us=500,hold=0.1,lose=2@100,skip=1,on=0",
-                                       "hold=0", "hold=1.0", "lose=0@0"};
+                                       "hold=0",
+                                       "hold=1.0",
+                                       "lose=0@0",
+                                       "short=0.3",
+                                       "short=1,on=2"};
     static const char *const bad[][2] = {
         {"sed=7", "\"sed=7\""},       {"hold", "\"hold\""},         {"hold=", "\"hold=\""},
         {"hold=1.1", "\"hold=1.1\""}, {"hold=.5", "\"hold=.5\""},   {"hold=0.", "\"hold=0.\""},
@@ -140,6 +144,7 @@ static void bad_specs_are_told(void **state)
         {"seed=-1", "\"seed=-1\""},   {"lose=2", "\"lose=2\""},     {"lose=2@", "\"lose=2@\""},
         {"lose=@5", "\"lose=@5\""},   {"hold=0.1,x", "\"x\" is"},   {"on=99999", "\"on=99999\""},
         {"seed 7", "\"seed 7\""},     {"hold=0.1234567", "0.1234"}, {"seed=99999999999", "9999"},
+        {"short", "\"short\""},       {"short=2", "\"short=2\""},
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         assert_int_equal(hk_fault_check(good[i]), HOCKET_OK);
@@ -153,6 +158,29 @@ static void bad_specs_are_told(void **state)
                      HOCKET_ERR_INVALID);
     assert_non_null(strstr(hocket_last_error(), "no rank 4 in a world of 4"));
     assert_int_equal(w.desk.closed, 0);
+}
+
+static hk_stutter stutter(const char *spec, int rank, int peer)
+{
+    hk_stutter asked = {.chance = 7};
+    assert_int_equal(hk_fault_stutter(spec, rank, peer, &asked), HOCKET_OK);
+    return asked;
+}
+
+static void each_connection_stutters_in_its_own_way(void **state)
+{
+    (void)state;
+    hk_stutter none;
+    const char *spec = "seed=3,short=0.25";
+    assert_int_equal(stutter(spec, 0, 1).chance, 250000);
+    assert_int_equal(stutter("seed=3", 0, 1).chance, 0);
+    assert_int_equal(stutter("short=0.25,on=2", 2, 1).chance, 250000);
+    assert_int_equal(stutter("short=0.25,on=2", 1, 2).chance, 0);
+    assert_int_equal(stutter(spec, 0, 1).random, stutter(spec, 0, 1).random);
+    assert_true(stutter(spec, 0, 1).random != stutter(spec, 0, 2).random);
+    assert_true(stutter(spec, 0, 1).random != stutter(spec, 1, 0).random);
+    assert_true(stutter(spec, 0, 1).random != stutter("seed=4,short=0.25", 0, 1).random);
+    assert_int_equal(hk_fault_stutter("short=9", 0, 1, &none), HOCKET_ERR_INVALID);
 }
 
 static void slots_are_those_of_the_inner_transport(void **state)
@@ -555,6 +583,17 @@ static void delays_change_no_result(void **state)
     run_world("shm", talk, members);
 }
 
+static void short_reads_and_writes_change_no_result(void **state)
+{
+    (void)state;
+    member members[RANKS];
+    set("seed=12,short=0.7", "");
+    run_world("tcp", talk, members);
+    run_world("shm", talk, members);
+    set("seed=13,short=1,hold=0.2,skip=0.2,delay_us=200", "");
+    run_world("tcp", talk, members);
+}
+
 static void until_it_fails(member *me)
 {
     for (int i = 0; i < 1000 && me->status == HOCKET_OK; i++) {
@@ -668,6 +707,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(bad_specs_are_told, clear),
         cmocka_unit_test_setup(slots_are_those_of_the_inner_transport, clear),
+        cmocka_unit_test_setup(each_connection_stutters_in_its_own_way, clear),
         cmocka_unit_test_setup(the_seed_decides, clear),
         cmocka_unit_test_setup(kept_back_operations_stay_in_order, clear),
         cmocka_unit_test_setup(news_overtakes_nothing, clear),
@@ -676,6 +716,7 @@ int main(void)
         cmocka_unit_test_setup(progress_is_skipped, clear),
         cmocka_unit_test_setup(the_ring_keeps_the_last_operations, clear),
         cmocka_unit_test_setup(delays_change_no_result, clear),
+        cmocka_unit_test_setup(short_reads_and_writes_change_no_result, clear),
         cmocka_unit_test_setup(a_lost_rank_is_named_by_all, clear),
         cmocka_unit_test_setup(a_trace_says_who_waited_for_whom, clear),
         cmocka_unit_test_setup(variables_ask_for_them, clear),

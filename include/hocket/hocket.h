@@ -197,8 +197,10 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
  * HOCKET_TRACE=path writes to path.<rank>.json who waited for whom, for Perfetto or about:tracing,
  * when the last group of a world is freed. HOCKET_FAULT="seed=7,hold=0.1,delay_us=500" keeps back
  * that fraction of the messages for a random time up to so long; skip=0.2 lets a rank not look at
- * what arrives in that fraction of the cases; lose=2@100 cuts rank 2 off after 100 operations; on=1
- * does all that on rank 1 alone. hocket_backend then says "trace(tcp)" or "fault(tcp)".
+ * what arrives in that fraction of the cases; short=0.3 lets that fraction of the reads and writes
+ * of sockets move only some of their bytes, or none; lose=2@100 cuts rank 2 off after 100
+ * operations; on=1 does all that on rank 1 alone. hocket_backend then says "trace(tcp)" or
+ * "fault(tcp)".
  *
  * Without a secret, ranks listen on and connect to loopback only, unless HOCKET_INSECURE=1. With
  * HOCKET_ENCRYPT=1 on any rank, all that travels on sockets is sealed; it needs a secret.

@@ -2,19 +2,19 @@
  * specs. */
 #include "transport/wrap.h"
 
+#include "core/random.h"
 #include "core/settings.h"
 #include "core/status.h"
 #include "transport/endpoint.h"
 #include <stdlib.h>
 #include <string.h>
 
-#define MILLION 1000000 /* fractions are kept in millionths */
 #define NUMBER_MAX UINT64_C(1000000000)
 #define NOBODY -1
 
 typedef struct fault {
     uint64_t random;
-    uint64_t hold, skip; /* of a million */
+    uint64_t hold, skip, cut; /* of a million */
     uint64_t delay_us;
     int lose, on;   /* ranks or NOBODY; on NOBODY: on all */
     uint64_t after; /* operations until it is lost */
@@ -42,15 +42,15 @@ static bool read_fraction(const char **text, uint64_t *millionths)
 {
     if (!read_number(text, 1, millionths))
         return false;
-    *millionths *= MILLION;
+    *millionths *= HK_MILLION;
     if (**text != '.')
         return true;
-    uint64_t unit = MILLION;
+    uint64_t unit = HK_MILLION;
     for (++*text; **text >= '0' && **text <= '9' && unit > 1; ++*text) {
         unit /= 10;
         *millionths += (uint64_t)(**text - '0') * unit;
     }
-    return unit < MILLION && *millionths <= MILLION;
+    return unit < HK_MILLION && *millionths <= HK_MILLION;
 }
 
 static bool read_rank(const char **text, int *rank)
@@ -64,8 +64,8 @@ static bool read_rank(const char **text, int *rank)
 /* "name=value"; *end is where the value ends. */
 static bool read_word(fault *f, const char *word, size_t length, const char **end)
 {
-    static const char *const names[] = {"seed", "delay_us", "hold", "skip", "on", "lose"};
-    enum { SEED, DELAY, HOLD, SKIP, ON, LOSE, NAMES };
+    static const char *const names[] = {"seed", "delay_us", "hold", "skip", "short", "on", "lose"};
+    enum { SEED, DELAY, HOLD, SKIP, SHORT, ON, LOSE, NAMES };
     size_t name = strcspn(word, "=");
     int which = 0;
     if (name >= length)
@@ -78,6 +78,7 @@ static bool read_word(fault *f, const char *word, size_t length, const char **en
     case DELAY: return read_number(end, NUMBER_MAX, &f->delay_us);
     case HOLD: return read_fraction(end, &f->hold);
     case SKIP: return read_fraction(end, &f->skip);
+    case SHORT: return read_fraction(end, &f->cut);
     case ON: return read_rank(end, &f->on);
     case LOSE:
         return read_rank(end, &f->lose) && *(*end)++ == '@' &&
@@ -95,12 +96,20 @@ static hocket_status parse(const char *spec, fault *f)
         if (!read_word(f, word, length, &end) || end != word + length)
             return hk_fail(HOCKET_ERR_INVALID,
                            "HOCKET_FAULT is \"%.200s\": \"%.*s\" is none of seed=7, hold=0.1, "
-                           "delay_us=500, skip=0.2, lose=2@100, on=0",
+                           "delay_us=500, skip=0.2, short=0.3, lose=2@100, on=0",
                            spec, (int)(length < 64 ? length : 64), word);
         word += length;
         if (*word == '\0')
             return HOCKET_OK;
     }
+}
+
+/* What the spec means on one rank, which has random numbers of its own. */
+static void settle_on(fault *f, int rank)
+{
+    if (f->on != NOBODY && f->on != rank)
+        *f = (fault){.lose = NOBODY};
+    f->random = hk_mix(f->random, (uint64_t)rank);
 }
 
 hocket_status hk_fault_check(const char *spec)
@@ -109,20 +118,15 @@ hocket_status hk_fault_check(const char *spec)
     return parse(spec, &f);
 }
 
-/* === Chance ================================================================================== */
-
-/* splitmix64: small, and good from any seed. */
-static uint64_t next_random(fault *f)
+hocket_status hk_fault_stutter(const char *spec, int rank, int peer, hk_stutter *stutter)
 {
-    uint64_t z = f->random += UINT64_C(0x9E3779B97F4A7C15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
-
-static bool happens(fault *f, uint64_t millionths)
-{
-    return millionths > 0 && next_random(f) % MILLION < millionths;
+    fault f;
+    hocket_status status = parse(spec, &f);
+    if (status != HOCKET_OK)
+        return status;
+    settle_on(&f, rank);
+    *stutter = (hk_stutter){.chance = f.cut, .random = hk_mix(f.random, (uint64_t)peer)};
+    return HOCKET_OK;
 }
 
 /* === Hooks =================================================================================== */
@@ -143,15 +147,15 @@ static hk_time fault_post(hk_wrap *wrap, const hocket_op *op)
     if (op->context == HK_CONTEXT_NEWS)
         return 0;
     count_down(wrap, f, op->peer);
-    if (!happens(f, f->hold))
+    if (!hk_random_happens(&f->random, f->hold))
         return 0;
-    return (hk_time)(next_random(f) % (f->delay_us + 1)) * HK_MICROSECOND;
+    return (hk_time)(hk_random(&f->random) % (f->delay_us + 1)) * HK_MICROSECOND;
 }
 
 static bool fault_progress(hk_wrap *wrap)
 {
     fault *f = wrap->state;
-    return !happens(f, f->skip);
+    return !hk_random_happens(&f->random, f->skip);
 }
 
 static void fault_close(hk_wrap *wrap)
@@ -185,9 +189,7 @@ hocket_status hk_fault_wrap(const hocket_transport *inner, void *inner_self, con
         status = check_rank(spec, f->lose, size);
     if (status == HOCKET_OK)
         status = check_rank(spec, f->on, size);
-    if (status == HOCKET_OK && f->on != NOBODY && f->on != rank)
-        *f = (fault){.lose = NOBODY};
-    f->random = hk_mix(f->random, (uint64_t)rank);
+    settle_on(f, rank);
     if (status == HOCKET_OK)
         status = hk_wrap_open(&wrapper, f, inner, inner_self, outer, outer_self);
     if (status != HOCKET_OK)

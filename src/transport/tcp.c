@@ -4,6 +4,7 @@
 
 #include "core/status.h"
 #include "transport/link.h"
+#include "transport/wrap.h"
 #include "wire/mesh.h"
 #include "wire/socket.h"
 #include "wire/unsent.h"
@@ -291,11 +292,13 @@ static void number_hosts(tcp *t, const hk_meeting *meeting)
     }
 }
 
-/* Takes the connection over, also on failure. */
-static hocket_status adopt(tcp *t, int rank, hk_mesh_end *end, bool encrypt)
+/* Takes the connection over, also on failure. fault: HOCKET_FAULT, or "". */
+static hocket_status adopt(tcp *t, int rank, hk_mesh_end *end, bool encrypt, const char *fault)
 {
     hk_pipe pipe = {.fd = end->fd};
     hocket_status status = hk_pipe_open(&pipe, end->fd, encrypt ? &end->peer : NULL);
+    if (status == HOCKET_OK && fault[0] != '\0')
+        status = hk_fault_stutter(fault, t->rank, rank, &pipe.stutter);
     if (status == HOCKET_OK)
         status = hk_link_open(&t->links[rank], pipe, rank, &t->box, &t->gone[rank]);
     if (status != HOCKET_OK)
@@ -303,8 +306,9 @@ static hocket_status adopt(tcp *t, int rank, hk_mesh_end *end, bool encrypt)
     return status;
 }
 
-static hocket_status join_mesh(tcp *t, hk_meeting *meeting, bool encrypt)
+static hocket_status join_mesh(tcp *t, hk_meeting *meeting, const hk_settings *settings)
 {
+    bool encrypt = settings->encrypt;
     if (encrypt && hk_meeting_key(meeting)->open)
         return hk_fail(HOCKET_ERR_AUTH, "HOCKET_ENCRYPT=1 needs a secret: set HOCKET_SECRET_FILE");
     hk_mesh_end *ends = calloc((size_t)t->size, sizeof *ends);
@@ -316,7 +320,7 @@ static hocket_status join_mesh(tcp *t, hk_meeting *meeting, bool encrypt)
         if (i == t->rank)
             continue;
         if (status == HOCKET_OK)
-            status = adopt(t, i, &ends[i], encrypt);
+            status = adopt(t, i, &ends[i], encrypt, settings->fault);
         else
             hk_socket_close(ends[i].fd);
     }
@@ -339,7 +343,7 @@ hocket_status hk_tcp_open(const hk_opening *opening, void **self)
     number_hosts(t, opening->meeting);
     hocket_status status = make_alarm(t);
     if (status == HOCKET_OK)
-        status = join_mesh(t, opening->meeting, opening->settings->encrypt);
+        status = join_mesh(t, opening->meeting, opening->settings);
     if (status != HOCKET_OK) {
         free_tcp(t);
         return status;

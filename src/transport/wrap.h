@@ -22,6 +22,7 @@
 #define HK_TRANSPORT_WRAP_H
 
 #include "core/deadline.h"
+#include "wire/pipe.h"
 #include <hocket/transport.h>
 
 /* === The wrappers ============================================================================ */
@@ -38,6 +39,8 @@
  *     hold=F       the fraction of operations (0 to 1) that is kept back (0)
  *     delay_us=N   for a random time up to so many microseconds (1000)
  *     skip=F       the fraction of calls of progress that do nothing (0)
+ *     short=F      the fraction of reads and writes of sockets that move only their first bytes,
+ *                  or none (0)
  *     lose=P@N     rank P is cut off: on each other rank, after N operations with P, every posted
  *                  and later operation with P ends with PEER_LOST; on P, after N operations, those
  *                  with everybody. News is not counted. What has arrived can still be received.
@@ -50,6 +53,10 @@ hocket_status hk_fault_wrap(const hocket_transport *inner, void *inner_self, con
 
 /* INVALID where no world could take this spec. */
 hocket_status hk_fault_check(const char *spec);
+
+/* short= lies below operations: a transport with connections gives it to their pipes. What the spec
+ * asks of this rank's connection to that peer; same errors. */
+hocket_status hk_fault_stutter(const char *spec, int rank, int peer, hk_stutter *stutter);
 
 /* trace: remembers the last HK_TRACE_EVENTS operations, adds all up by peer, and writes both at the
  * end to <path>.<rank>.json, for Perfetto or about:tracing (trace.c has the format). A file that

@@ -1,5 +1,6 @@
 #include "wire/pipe.h"
 
+#include "core/random.h"
 #include "wire/bytes.h"
 #include "wire/socket.h"
 #include <errno.h>
@@ -93,14 +94,60 @@ static bool unseal(direction *in)
     return true;
 }
 
-/* === Writing ================================================================================= */
+/* === The socket ============================================================================== */
 
-static ssize_t plain_write(int fd, const struct iovec *parts, int count)
+#define NOTHING_SHARE 4 /* one stutter of so many moves nothing */
+#define CUT_BITS 16     /* the others up to 2 to this power, small ones as often as large ones */
+
+/* The bytes that chance lets through now. */
+static size_t choose_length(hk_stutter *stutter)
 {
+    if (!hk_random_happens(&stutter->random, stutter->chance))
+        return SIZE_MAX;
+    if (hk_random(&stutter->random) % NOTHING_SHARE == 0)
+        return 0;
+    size_t most = (size_t)1 << (hk_random(&stutter->random) % (CUT_BITS + 1));
+    return 1 + (size_t)hk_random(&stutter->random) % most;
+}
+
+/* What goes now: *parts as they are or, by chance, their first bytes. False, with errno: nothing.
+ */
+static bool falter(hk_stutter *stutter, struct iovec first[HK_PIPE_PARTS],
+                   const struct iovec **parts, int *count)
+{
+    size_t bytes = choose_length(stutter);
+    int used = 0;
+    for (; used < *count && used < HK_PIPE_PARTS && bytes > 0; used++) {
+        first[used] = (*parts)[used];
+        if (first[used].iov_len > bytes)
+            first[used].iov_len = bytes;
+        bytes -= first[used].iov_len;
+    }
+    *parts = first;
+    *count = used;
+    errno = EAGAIN;
+    return used > 0;
+}
+
+static ssize_t socket_write(hk_pipe *pipe, const struct iovec *parts, int count)
+{
+    struct iovec first[HK_PIPE_PARTS];
+    if (pipe->stutter.chance > 0 && !falter(&pipe->stutter, first, &parts, &count))
+        return -1;
     struct msghdr message = {.msg_iov = (struct iovec *)parts};
     message.msg_iovlen = (__typeof__(message.msg_iovlen))count;
-    return sendmsg(fd, &message, HK_SEND_FLAGS);
+    return sendmsg(pipe->fd, &message, HK_SEND_FLAGS);
 }
+
+static ssize_t socket_read(hk_pipe *pipe, const struct iovec *parts, int count)
+{
+    struct iovec first[HK_PIPE_PARTS];
+    if (pipe->stutter.chance > 0 && !falter(&pipe->stutter, first, &parts, &count))
+        return -1;
+    return readv(pipe->fd, parts, count);
+}
+
+/* === Writing ================================================================================= */
 
 static void gather(direction *out, const struct iovec *parts, int count)
 {
@@ -117,7 +164,7 @@ static void gather(direction *out, const struct iovec *parts, int count)
 ssize_t hk_pipe_write(hk_pipe *pipe, const struct iovec *parts, int count)
 {
     if (pipe->cipher == NULL)
-        return plain_write(pipe->fd, parts, count);
+        return socket_write(pipe, parts, count);
     direction *out = &pipe->cipher->out;
     if (out->sealed_end == 0) {
         gather(out, parts, count);
@@ -125,7 +172,7 @@ ssize_t hk_pipe_write(hk_pipe *pipe, const struct iovec *parts, int count)
     }
     while (out->sealed_begin < out->sealed_end) {
         struct iovec rest = {out->sealed + out->sealed_begin, out->sealed_end - out->sealed_begin};
-        ssize_t sent = plain_write(pipe->fd, &rest, 1);
+        ssize_t sent = socket_write(pipe, &rest, 1);
         if (sent < 0)
             return -1;
         out->sealed_begin += (size_t)sent;
@@ -160,8 +207,9 @@ static size_t record_length(const direction *in)
 }
 
 /* Reads up to one whole record: as recv. */
-static ssize_t read_record(int fd, direction *in)
+static ssize_t read_record(hk_pipe *pipe)
 {
+    direction *in = &pipe->cipher->in;
     for (;;) {
         size_t length = record_length(in);
         if (length == 0) {
@@ -170,7 +218,8 @@ static ssize_t read_record(int fd, direction *in)
         }
         if (length > LENGTH_BYTES && in->sealed_end == length)
             return (ssize_t)length;
-        ssize_t got = recv(fd, in->sealed + in->sealed_end, length - in->sealed_end, 0);
+        struct iovec rest = {in->sealed + in->sealed_end, length - in->sealed_end};
+        ssize_t got = socket_read(pipe, &rest, 1);
         if (got <= 0)
             return got;
         in->sealed_end += (size_t)got;
@@ -180,10 +229,10 @@ static ssize_t read_record(int fd, direction *in)
 ssize_t hk_pipe_read(hk_pipe *pipe, const struct iovec *parts, int count)
 {
     if (pipe->cipher == NULL)
-        return readv(pipe->fd, parts, count);
+        return socket_read(pipe, parts, count);
     direction *in = &pipe->cipher->in;
     if (in->plain_begin == in->plain_end) {
-        ssize_t got = read_record(pipe->fd, in);
+        ssize_t got = read_record(pipe);
         if (got <= 0)
             return got;
         if (!unseal(in)) {

@@ -4,6 +4,9 @@
  * of 16. Each direction has a key from the handshake and counts its records; the count is the nonce
  * and the length is authenticated too, so a record that is changed, repeated, left out or moved
  * does not open. ChaCha20-Poly1305 (RFC 8439), by libsodium.
+ *
+ * A pipe can be made to stutter, for finding faults: by chance, a read or write of its socket moves
+ * only the first bytes, or none, as sockets may at any time but on a quiet machine seldom do.
  */
 #ifndef HK_WIRE_PIPE_H
 #define HK_WIRE_PIPE_H
@@ -13,15 +16,22 @@
 
 typedef struct hk_cipher hk_cipher;
 
+typedef struct hk_stutter {
+    uint64_t chance; /* in millionths, of each call of the socket; 0: never */
+    uint64_t random; /* the state of its random numbers */
+} hk_stutter;
+
 typedef struct hk_pipe {
-    int fd;            /* -1: closed */
-    hk_cipher *cipher; /* NULL: plain */
+    int fd;             /* -1: closed */
+    hk_cipher *cipher;  /* NULL: plain */
+    hk_stutter stutter; /* whoever opens the pipe may set it */
 } hk_pipe;
 
+#define HK_PIPE_PARTS 4        /* of one call, at most */
 #define HK_PIPE_FORGED EBADMSG /* errno of a record that does not open */
 
-/* Takes over the socket. peer: whose keys to use; NULL: plain. NO_MEMORY: the socket stays the
- * caller's. */
+/* Takes over the socket. peer: whose keys to use; NULL: plain. It does not stutter. NO_MEMORY: the
+ * socket stays the caller's. */
 hocket_status hk_pipe_open(hk_pipe *pipe, int fd, const hk_peer *peer);
 
 /* Closes and wipes. A closed pipe is fine. */
