@@ -1,6 +1,6 @@
 /* The arithmetic behind the collectives: blocks, runs, trees, and the table of choices. */
 #include "collective/block.h"
-#include "collective/choose.h"
+#include "transport/choices.h"
 
 #include <limits.h>
 #include <setjmp.h>
@@ -123,8 +123,10 @@ static void the_table_never_gives_an_ordered_reduction_to_a_ring(void **state)
     for (int operation = 0; operation < HK_OPERATIONS; operation++) {
         for (int n = 2; n <= WORLD_MAX; n++) {
             for (size_t bytes = 1; bytes <= (size_t)1 << 34; bytes *= 2) {
-                assert_int_not_equal(hk_choose(operation, n, bytes, true), HK_RING);
-                rings = rings || hk_choose(operation, n, bytes, false) == HK_RING;
+                assert_int_not_equal(hk_choose(NULL, HK_BY_MESSAGES, operation, n, bytes, true),
+                                     HK_RING);
+                rings =
+                    rings || hk_choose(NULL, HK_BY_MESSAGES, operation, n, bytes, false) == HK_RING;
             }
         }
     }
@@ -134,14 +136,16 @@ static void the_table_never_gives_an_ordered_reduction_to_a_ring(void **state)
 static void the_table_covers_its_corners(void **state)
 {
     (void)state;
-    assert_int_equal(hk_choose(HK_ALL_REDUCE, 2, 1, false), HK_FLAT);
-    assert_int_equal(hk_choose(HK_ALL_REDUCE, 4, SIZE_MAX, false), HK_DIRECT);
-    assert_int_equal(hk_choose(HK_ALL_REDUCE, INT_MAX, 1, false), HK_TREE);
-    assert_int_equal(hk_choose(HK_ALL_REDUCE, INT_MAX, SIZE_MAX, false), HK_RING);
-    assert_int_equal(hk_choose(HK_ALL_REDUCE, INT_MAX, SIZE_MAX, true), HK_DIRECT);
-    assert_int_equal(hk_choose(HK_BROADCAST, 2, SIZE_MAX, false), HK_TREE);
-    assert_int_equal(hk_choose(HK_BROADCAST, 3, SIZE_MAX, false), HK_DIRECT);
-    assert_int_equal(hk_choose(HK_ALL_TO_ALL, 3, 1, false), HK_DIRECT);
+    assert_int_equal(hk_choose(NULL, HK_BY_MESSAGES, HK_ALL_REDUCE, 2, 1, false), HK_FLAT);
+    assert_int_equal(hk_choose(NULL, HK_BY_MESSAGES, HK_ALL_REDUCE, 4, SIZE_MAX, false), HK_DIRECT);
+    assert_int_equal(hk_choose(NULL, HK_BY_MESSAGES, HK_ALL_REDUCE, INT_MAX, 1, false), HK_TREE);
+    assert_int_equal(hk_choose(NULL, HK_BY_MESSAGES, HK_ALL_REDUCE, INT_MAX, SIZE_MAX, false),
+                     HK_RING);
+    assert_int_equal(hk_choose(NULL, HK_BY_MESSAGES, HK_ALL_REDUCE, INT_MAX, SIZE_MAX, true),
+                     HK_DIRECT);
+    assert_int_equal(hk_choose(NULL, HK_BY_MESSAGES, HK_BROADCAST, 2, SIZE_MAX, false), HK_TREE);
+    assert_int_equal(hk_choose(NULL, HK_BY_MESSAGES, HK_BROADCAST, 3, SIZE_MAX, false), HK_DIRECT);
+    assert_int_equal(hk_choose(NULL, HK_BY_MESSAGES, HK_ALL_TO_ALL, 3, 1, false), HK_DIRECT);
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-/* The algorithms, over any transport; the caller says which (choose.h). Buffers and counts are as
+/* The algorithms, over any transport; the caller says which (transport/choices.h). Buffers and counts are as
  * in hocket.h; the world has two ranks or more and the whole vector is not empty. Every rank of the
  * group calls the same one.
  *
@@ -10,7 +10,7 @@
 #define HK_COLLECTIVE_ALGORITHMS_H
 
 #include "collective/block.h"
-#include "collective/choose.h"
+#include "transport/choices.h"
 #include "transport/call.h"
 
 /* --- gather.c: blocks move, nothing is computed ----------------------------------------------- */

@@ -42,6 +42,12 @@ static bool is_delegate(const hk_team *team)
     return hk_endpoint_is_delegate(team->comm->endpoint);
 }
 
+static hk_algorithm by_messages(const hk_call *call, hk_operation operation, size_t bytes,
+                                bool ordered)
+{
+    return hk_comm_choose(call->comm, HK_BY_MESSAGES, operation, bytes, ordered);
+}
+
 /* === Reductions =============================================================================== */
 
 hocket_status hk_all_reduce(hk_team *team, hk_call *call, const void *send, void *recv,
@@ -63,7 +69,8 @@ hocket_status hk_all_reduce(hk_team *team, hk_call *call, const void *send, void
     if (is_delegate(team))
         return hk_compose_all_reduce(team, call, send, recv, count, dtype, reduce);
     return hk_all_reduce_vector(call, send, recv, count, dtype, reduce,
-                                hk_choose(HK_ALL_REDUCE, n, bytes, hk_reduce_stays(dtype, reduce)));
+                                by_messages(call, HK_ALL_REDUCE, bytes,
+                                            hk_reduce_stays(dtype, reduce)));
 }
 
 static hocket_status reduce_scatter(hk_team *team, hk_call *call, const void *send, void *recv,
@@ -78,8 +85,8 @@ static hocket_status reduce_scatter(hk_team *team, hk_call *call, const void *se
     if (is_delegate(team))
         return hk_compose_reduce_scatter(team, call, send, recv, blocks, dtype, reduce);
     return hk_reduce_scatter_blocks(call, send, recv, blocks, dtype, reduce,
-                                    hk_choose(HK_REDUCE_SCATTER, blocks->n, bytes,
-                                              hk_reduce_stays(dtype, reduce)));
+                                    by_messages(call, HK_REDUCE_SCATTER, bytes,
+                                                hk_reduce_stays(dtype, reduce)));
 }
 
 hocket_status hk_reduce_scatter(hk_team *team, hk_call *call, const void *send, void *recv,
@@ -120,7 +127,7 @@ hocket_status hk_reduce_to(hk_team *team, hk_call *call, const void *send, void 
     if (is_delegate(team))
         return hk_compose_reduce_to(team, call, send, recv, count, dtype, reduce, root);
     return hk_reduce_to_root(call, send, recv, count, dtype, reduce, root,
-                             hk_choose(HK_REDUCE_TO, n, bytes, false));
+                             by_messages(call, HK_REDUCE_TO, bytes, false));
 }
 
 /* === Blocks =================================================================================== */
@@ -131,8 +138,8 @@ static hocket_status all_gather(hk_call *call, const void *send, void *recv,
     const int rank = call->comm->rank;
     hk_copy(hk_at(recv, hk_block_start(blocks, rank)), send, hk_block_bytes(blocks, rank));
     return hk_all_gather_blocks(call, recv, blocks,
-                                hk_choose(HK_ALL_GATHER, blocks->n, blocks->count * blocks->size,
-                                          false));
+                                by_messages(call, HK_ALL_GATHER, blocks->count * blocks->size,
+                                            false));
 }
 
 hocket_status hk_all_gather(hk_team *team, hk_call *call, const void *send, void *recv,
@@ -191,7 +198,8 @@ hocket_status hk_broadcast(hk_team *team, hk_call *call, void *data, size_t coun
     }
     if (is_delegate(team))
         return hk_compose_broadcast(team, call, data, bytes, root);
-    return hk_broadcast_bytes(call, data, bytes, root, hk_choose(HK_BROADCAST, n, bytes, false));
+    return hk_broadcast_bytes(call, data, bytes, root,
+                              by_messages(call, HK_BROADCAST, bytes, false));
 }
 
 hocket_status hk_gather(hk_team *team, hk_call *call, const void *send, void *recv,
@@ -207,7 +215,7 @@ hocket_status hk_gather(hk_team *team, hk_call *call, const void *send, void *re
         return hk_compose_gather(team, call, send, recv, send_count, dtype, root);
     hk_blocks blocks = hk_blocks_even((size_t)n * send_count, n, size);
     return hk_gather_blocks(call, send, recv, &blocks, root,
-                            hk_choose(HK_GATHER, n, (size_t)n * bytes, false));
+                            by_messages(call, HK_GATHER, (size_t)n * bytes, false));
 }
 
 hocket_status hk_scatter(hk_team *team, hk_call *call, const void *send, void *recv,
@@ -223,7 +231,7 @@ hocket_status hk_scatter(hk_team *team, hk_call *call, const void *send, void *r
     if (is_delegate(team))
         return hk_compose_scatter(team, call, send, recv, &blocks, dtype, root);
     return hk_scatter_blocks(call, send, recv, &blocks, root,
-                             hk_choose(HK_SCATTER, n, (size_t)n * bytes, false));
+                             by_messages(call, HK_SCATTER, (size_t)n * bytes, false));
 }
 
 /* === Exchanges ================================================================================ */

@@ -2,7 +2,7 @@
  * recv means in place, and where the sizes differ the smaller buffer may be this rank's own block
  * of the larger one.
  *
- * Each function picks the transport's native form, or an algorithm by choose.c, or (on a delegate
+ * Each function picks the transport's native form, or an algorithm by transport/choices.c, or (on a delegate
  * that cannot send to any rank) a composition of native ones. All ranks pick alike, since they pick
  * by what they agree on.
  */

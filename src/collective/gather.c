@@ -239,5 +239,7 @@ hocket_status hk_broadcast_bytes(hk_call *call, void *data, size_t bytes, int ro
     hocket_status status = hk_scatter_blocks(call, data, own, &blocks, root, HK_DIRECT);
     if (status != HOCKET_OK)
         return status;
-    return hk_all_gather_blocks(call, data, &blocks, hk_choose(HK_ALL_GATHER, n, bytes, false));
+    return hk_all_gather_blocks(call, data, &blocks,
+                                hk_comm_choose(call->comm, HK_BY_MESSAGES, HK_ALL_GATHER, bytes,
+                                               false));
 }

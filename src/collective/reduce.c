@@ -313,9 +313,10 @@ hocket_status hk_reduce_to_root(hk_call *call, const void *send, void *recv, siz
                              : hk_scratch(call, hk_block_count(&blocks, rank), size);
     if (!own)
         return HOCKET_ERR_NO_MEMORY;
-    hocket_status status = hk_reduce_scatter_blocks(call, send, own, &blocks, dtype, reduce,
-                                                    hk_choose(HK_REDUCE_SCATTER, n, count * size,
-                                                              hk_reduce_stays(dtype, reduce)));
+    hocket_status status =
+        hk_reduce_scatter_blocks(call, send, own, &blocks, dtype, reduce,
+                                 hk_comm_choose(call->comm, HK_BY_MESSAGES, HK_REDUCE_SCATTER,
+                                                count * size, hk_reduce_stays(dtype, reduce)));
     return status == HOCKET_OK ? hk_gather_blocks(call, own, recv, &blocks, root, HK_DIRECT)
                                : status;
 }

@@ -254,6 +254,13 @@ bool hk_endpoint_is_delegate(const hk_endpoint *endpoint)
     return endpoint->delegate;
 }
 
+void hk_endpoint_tune(hk_endpoint *endpoint, const hk_choices *own)
+{
+    hk_endpoint_lock(endpoint);
+    endpoint->choices = *own;
+    hk_endpoint_unlock(endpoint);
+}
+
 /* === Groups ================================================================================== */
 
 static void free_comm(hk_comm *comm)
@@ -361,6 +368,12 @@ void hk_comm_abandon(hk_comm *comm, uint64_t child)
         hk_news_absent(comm, child);
     hk_endpoint_turn(comm->endpoint, 0);
     hk_endpoint_unlock(comm->endpoint);
+}
+
+hk_algorithm hk_comm_choose(const hk_comm *comm, hk_medium medium, hk_operation operation,
+                            size_t bytes, bool ordered)
+{
+    return hk_choose(&comm->endpoint->choices, medium, operation, comm->size, bytes, ordered);
 }
 
 hocket_status hk_comm_look(hk_comm *comm, hk_time now)

@@ -22,6 +22,7 @@
 
 #include "core/deadline.h"
 #include "core/status.h"
+#include "transport/choices.h"
 #include "transport/what.h"
 #include <hocket/transport.h>
 
@@ -68,6 +69,10 @@ int hk_endpoint_rank(const hk_endpoint *endpoint);
 int hk_endpoint_size(const hk_endpoint *endpoint);
 bool hk_endpoint_is_delegate(const hk_endpoint *endpoint);
 
+/* The program's own rows of the table of choices, copied. The same on all ranks, and while no
+ * collective is under way. */
+void hk_endpoint_tune(hk_endpoint *endpoint, const hk_choices *own);
+
 /* For who calls a slot of the transport. Wakes a leader that sleeps with the lock held. */
 void hk_endpoint_lock(hk_endpoint *endpoint);
 void hk_endpoint_unlock(hk_endpoint *endpoint);
@@ -85,6 +90,10 @@ uint64_t hk_comm_messages(const hk_comm *comm);
 uint64_t hk_context_child(uint64_t parent, uint64_t number, uint64_t color);
 #define HK_CONTEXT_NEWS UINT64_C(0)
 #define HK_CONTEXT_WORLD UINT64_C(1)
+
+/* Which way a collective of this group goes. */
+hk_algorithm hk_comm_choose(const hk_comm *comm, hk_medium medium, hk_operation operation,
+                            size_t bytes, bool ordered);
 
 /* Breaks the group for good with this error (the first one stays) and tells the members. Returns
  * the group's fault as this thread's error. */

@@ -32,6 +32,7 @@ struct hk_endpoint {
     void *self;
     int rank, size;
     bool delegate;
+    hk_choices choices; /* own rows of the table of choices; changes between collectives */
 
     pthread_mutex_t lock;
     atomic_int wanting; /* threads that want the lock; without the lock */
