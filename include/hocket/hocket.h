@@ -334,7 +334,8 @@ HOCKET_API hocket_status hocket_recv_bytes(hocket_group *group, int from, uint32
 HOCKET_API hocket_status hocket_recv_into(hocket_group *group, int from, uint32_t tag, void *buffer,
                                           size_t capacity, size_t *length);
 /* Waits until a message is there and says from whom and how long; takes nothing. from may be
- * HOCKET_ANY_RANK; source and length may be NULL. */
+ * HOCKET_ANY_RANK: where all others have left, that is HOCKET_ERR_PEER_LOST. source and length may
+ * be NULL. */
 HOCKET_API hocket_status hocket_probe(hocket_group *group, int from, uint32_t tag, int *source,
                                       size_t *length);
 

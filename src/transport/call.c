@@ -194,18 +194,26 @@ hocket_status hk_start_take(hk_call *call, hk_op *op, int from)
 
 /* === Waiting ================================================================================= */
 
-static void append_ranks(char *text, size_t size, const hk_comm *comm, const bool *which)
+#define LISTED_MAX 16     /* ranks that a sentence names */
+#define LIST_TEXT_MAX 160 /* their numbers, and how many more there are */
+
+/* "rank 3", "ranks 1, 2 and 3", "ranks 0, 1, ... and 37 more". */
+static void list_ranks(char text[LIST_TEXT_MAX], const hk_comm *comm, const bool *which)
 {
     size_t used = 0;
-    int left = 0;
+    int left = 0, listed = 0;
     for (int i = 0; i < comm->size; i++)
         left += which[i];
     const char *lead = left == 1 ? "rank " : "ranks ";
-    for (int i = 0; i < comm->size && used < size; i++) {
+    for (int i = 0; i < comm->size && left > 0; i++) {
         if (!which[i])
             continue;
-        used += (size_t)snprintf(text + used, size - used, "%s%d", lead, i);
-        lead = --left == 1 ? " and " : ", ";
+        if (listed++ == LISTED_MAX) {
+            snprintf(text + used, LIST_TEXT_MAX - used, " and %d more", left);
+            return;
+        }
+        used += (size_t)snprintf(text + used, LIST_TEXT_MAX - used, "%s%d", lead, i);
+        lead = --left == 1 && listed < LISTED_MAX ? " and " : ", ";
     }
 }
 
@@ -230,12 +238,13 @@ static hocket_status late(hk_call *call, int peer)
     bool *missing = silent_count > 0 ? silent : behind;
     if (silent_count + behind_count == 0 && peer >= 0)
         missing[peer] = true;
-    char who[256] = "it to be done, though no rank is missing", others[256] = "", waiting[256] = "";
+    char who[LIST_TEXT_MAX] = "it to be done, though no rank is missing";
+    char others[LIST_TEXT_MAX] = "", waiting[LIST_TEXT_MAX] = "";
     if (silent_count + behind_count > 0 || peer >= 0)
-        append_ranks(who, sizeof who, comm, missing);
-    append_ranks(others, sizeof others, comm, present);
+        list_ranks(who, comm, missing);
+    list_ranks(others, comm, present);
     if (missing == silent && behind_count > 0)
-        append_ranks(waiting, sizeof waiting, comm, behind);
+        list_ranks(waiting, comm, behind);
     hk_error error;
     bool alone = comm->size - silent_count - behind_count == 1;
     hk_error_set(&error, HOCKET_ERR_TIMEOUT, "waited %.1f s for %s; %s %s in it%s%s",
@@ -263,6 +272,25 @@ static hocket_status deadline_passed(hk_call *call, int peer, hk_time now)
     return now < call->grace ? HOCKET_OK : late(call, peer);
 }
 
+/* Nothing comes any more from others. In a group of one, messages are from other threads. */
+static bool is_alone(const hk_comm *comm)
+{
+    for (int i = 0; i < comm->size; i++)
+        if (i != comm->rank && !comm->left[i])
+            return false;
+    return comm->size > 1;
+}
+
+static hocket_status all_have_left(const hk_comm *comm)
+{
+    hk_error error;
+    hk_error_set(&error, HOCKET_ERR_PEER_LOST, "all others have left the group");
+    for (int i = 0; i < comm->size; i++)
+        if (i != comm->rank)
+            hk_error_add_rank(&error, i);
+    return hk_fail_with(&error);
+}
+
 /* Whether a wait for this member (-1: for any) must end. */
 static hocket_status verdict(hk_call *call, int peer, hk_time now)
 {
@@ -276,6 +304,8 @@ static hocket_status verdict(hk_call *call, int peer, hk_time now)
     int gone = hk_comm_deserter(comm, call->what.number);
     if (gone >= 0)
         return has_left(gone);
+    if (call->what.operation == HK_PROBE && peer < 0 && is_alone(comm))
+        return all_have_left(comm);
     if (now >= call->deadline)
         return deadline_passed(call, peer, now);
     if (is_collective(call) && !call->asked && now - call->began > ASK_AFTER_NS) {
