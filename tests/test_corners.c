@@ -52,8 +52,7 @@ static void wait_for_another(struct member *me)
     CHECK_OK(hocket_split(me->world, 0, me->rank, &all));
     if (me->rank == 0) {
         double start = seconds_now();
-        CHECK_STATUS(HOCKET_ERR_PEER_LOST,
-                     hocket_scatter(all, NULL, &number, 1, HOCKET_INT32, 1));
+        CHECK_STATUS(HOCKET_ERR_PEER_LOST, hocket_scatter(all, NULL, &number, 1, HOCKET_INT32, 1));
         CHECK_INT(2, hocket_last_error_rank());
         CHECK_HAS(hocket_last_error(), "rank 2 has left the group");
         CHECK_THAT(seconds_now() - start < 5, "it took %g s", seconds_now() - start);
@@ -153,7 +152,7 @@ static void agree_without_the_silent(struct member *me)
         sleep_seconds(0.1); /* until all have left the barrier */
         hocket_abort(me->world, "test");
         hk_endpoint_lock(comm->endpoint);
-        hk_news_shrink(comm, NULL, 0, false);
+        hk_news_shrink(comm, (bool[3]){false}, false);
         hk_endpoint_turn(comm->endpoint, 0);
         hk_endpoint_unlock(comm->endpoint);
     }
@@ -199,6 +198,42 @@ static void a_group_is_shrunk_once(void **state)
     (void)state;
     RANKS(&harness_local, 2, shrink_twice, NULL);
     RANKS(&shm, 2, shrink_twice, NULL);
+}
+
+/* Rank 2 leaves a word behind. */
+static void probe_who_has_left(struct member *me)
+{
+    hocket_group *all;
+    CHECK_OK(hocket_split(me->world, 0, me->rank, &all));
+    if (me->rank == 2)
+        CHECK_OK(hocket_send_bytes(all, 0, 1, "word", 4));
+    if (me->rank == 0) {
+        hocket_request *request;
+        int from, left[2];
+        char word[4];
+        double start = seconds_now();
+        CHECK_OK(hocket_probe(all, HOCKET_ANY_RANK, 1, &from, NULL));
+        CHECK_INT(2, from);
+        CHECK_OK(hocket_recv_into(all, 2, 1, word, sizeof word, NULL));
+        CHECK_STATUS(HOCKET_ERR_PEER_LOST, hocket_probe(all, HOCKET_ANY_RANK, 1, &from, NULL));
+        CHECK_HAS(hocket_last_error(), "all others have left the group");
+        CHECK_INT(2, hocket_last_error_ranks(left, 2));
+        CHECK(left[0] == 1 && left[1] == 2);
+        CHECK_OK(hocket_probe_async(all, HOCKET_ANY_RANK, 1, &from, NULL, &request));
+        CHECK_STATUS(HOCKET_ERR_PEER_LOST, hocket_wait(request));
+        CHECK_THAT(seconds_now() - start < 10, "it took %g s", seconds_now() - start);
+        CHECK_OK(hocket_send_bytes(all, 0, 1, "mine", 4)); /* to oneself is always possible */
+        CHECK_OK(hocket_probe(all, HOCKET_ANY_RANK, 1, &from, NULL));
+    }
+    hocket_free(all);
+    CHECK_OK(hocket_barrier(me->world));
+}
+
+static void a_probe_of_any_rank_sees_that_all_have_left(void **state)
+{
+    (void)state;
+    for (int i = 0; harness_backends[i] != NULL; i++)
+        RANKS(harness_backends[i], 3, probe_who_has_left, NULL);
 }
 
 static void probe_nobody(struct member *me)
@@ -393,6 +428,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_segment_that_never_was_closes_no_file),
         cmocka_unit_test(who_sends_nothing_in_a_permute_needs_no_buffer),
         cmocka_unit_test(a_probe_of_any_rank_says_so),
+        cmocka_unit_test(a_probe_of_any_rank_sees_that_all_have_left),
         cmocka_unit_test(the_last_word_of_who_leaves_counts),
         cmocka_unit_test(who_leaves_does_not_keep_the_others_waiting),
         cmocka_unit_test(who_waits_for_another_sees_who_has_left),

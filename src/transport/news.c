@@ -15,6 +15,7 @@
 #include "transport/state.h"
 
 #include "core/log.h"
+#include "core/settings.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,8 @@ typedef struct news {
     uint64_t context;
     uint64_t number;
     uint32_t fingerprint;
-    uint32_t rank_count; /* int32_t world ranks follow, then text */
+    uint32_t
+        rank_count; /* int32_t world ranks follow, then text, of SHRINK a bit for each member */
     uint32_t text_length;
     uint32_t reserved;
 } news;
@@ -89,13 +91,17 @@ static void tell(hk_endpoint *endpoint, int peer, const uint8_t *bytes, size_t l
     endpoint->letters = letter;
 }
 
-static void tell_members(hk_comm *comm, news head, const int *world_ranks, const char *text)
+static void tell_those_left(hk_comm *comm, const uint8_t *bytes, size_t length)
 {
-    uint8_t bytes[NEWS_MAX];
-    size_t length = pack(bytes, head, world_ranks, text);
     for (int i = 0; i < comm->size; i++)
         if (!comm->left[i])
             tell(comm->endpoint, comm->ranks[i], bytes, length);
+}
+
+static void tell_members(hk_comm *comm, news head, const int *world_ranks, const char *text)
+{
+    uint8_t bytes[NEWS_MAX];
+    tell_those_left(comm, bytes, pack(bytes, head, world_ranks, text));
 }
 
 static void tell_everyone(hk_endpoint *endpoint, news head, const int *world_ranks)
@@ -252,12 +258,19 @@ static void heard_roll(hk_comm *comm, int from, const news *head, const char *te
     tell(comm->endpoint, comm->ranks[from], bytes, pack(bytes, answer, NULL, ""));
 }
 
-static void heard_shrink(hk_comm *comm, int from, const news *head, const int32_t *ranks)
+static size_t bytes_of_bits(const hk_comm *comm)
 {
-    int out[HK_ERROR_RANKS_MAX];
-    for (uint32_t i = 0; i < head->rank_count; i++)
-        out[i] = hk_comm_rank_of(comm, ranks[i]);
-    hk_shrink_heard(comm, from, out, (int)head->rank_count, head->number != 0);
+    return ((size_t)comm->size + 7) / 8;
+}
+
+static void heard_shrink(hk_comm *comm, int from, const news *head, const char *bits)
+{
+    if (head->text_length != bytes_of_bits(comm))
+        return;
+    bool out[comm->size];
+    for (int i = 0; i < comm->size; i++)
+        out[i] = (uint8_t)bits[i / 8] >> i % 8 & 1;
+    hk_shrink_heard(comm, from, out, head->number != 0);
 }
 
 static void heard_in_group(hk_comm *comm, int from, const news *head, const int32_t *ranks,
@@ -273,7 +286,7 @@ static void heard_in_group(hk_comm *comm, int from, const news *head, const int3
         break;
     case NEWS_BROKEN: heard_broken(comm, head, ranks, text); break;
     case NEWS_ROLL: heard_roll(comm, rank, head, text); break;
-    case NEWS_SHRINK: heard_shrink(comm, rank, head, ranks); break;
+    case NEWS_SHRINK: heard_shrink(comm, rank, head, text); break;
     case NEWS_HERE: comm->answers[rank] = head->number + 1; break;
     default: break;
     }
@@ -455,18 +468,19 @@ void hk_news_roll_call(hk_comm *comm, const hk_what *what)
     tell_call(comm, what);
 }
 
-void hk_news_shrink(hk_comm *comm, const int *out, int count, bool decided)
+/* As many ranks may be out as there are, which no list of ranks at fault holds. */
+void hk_news_shrink(hk_comm *comm, const bool *out, bool decided)
 {
-    int world_ranks[HK_ERROR_RANKS_MAX];
-    if (count > HK_ERROR_RANKS_MAX)
-        count = HK_ERROR_RANKS_MAX;
-    for (int i = 0; i < count; i++)
-        world_ranks[i] = comm->ranks[out[i]];
+    _Static_assert(HK_WORLD_MAX / 8 < HK_ERROR_TEXT_MAX, "a bit for each rank must fit");
+    uint8_t bytes[NEWS_MAX] = {0};
     news head = {.kind = NEWS_SHRINK,
                  .context = comm->context,
                  .number = decided,
-                 .rank_count = (uint32_t)count};
-    tell_members(comm, head, world_ranks, "");
+                 .text_length = (uint32_t)bytes_of_bits(comm)};
+    memcpy(bytes, &head, sizeof head);
+    for (int i = 0; i < comm->size; i++)
+        bytes[sizeof head + (size_t)i / 8] |= (uint8_t)(out[i] << i % 8);
+    tell_those_left(comm, bytes, sizeof head + head.text_length);
 }
 
 void hk_news_farewell(hk_endpoint *endpoint)

@@ -53,29 +53,17 @@ static hk_shrink *need(hk_comm *comm)
 }
 
 /* A member's set arrived. Endpoint locked. */
-void hk_shrink_heard(hk_comm *comm, int from, const int *out, int count, bool decided)
+void hk_shrink_heard(hk_comm *comm, int from, const bool *out, bool decided)
 {
     hk_shrink *s = need(comm);
     if (s == NULL)
         return;
     bool *set = s->said + (size_t)from * (size_t)comm->size;
-    memset(set, 0, (size_t)comm->size);
-    for (int i = 0; i < count; i++)
-        if (out[i] >= 0)
-            set[out[i]] = true;
+    memcpy(set, out, (size_t)comm->size);
     s->spoke[from] = true;
     s->outside |= set[comm->rank];
     if (decided && !set[comm->rank])
         s->decided_by = from;
-}
-
-static void say(hk_comm *comm, bool decided)
-{
-    int out[comm->size], count = 0;
-    for (int i = 0; i < comm->size; i++)
-        if (comm->shrink->out[i])
-            out[count++] = i;
-    hk_news_shrink(comm, out, count, decided);
 }
 
 /* Takes in what is known of the members. True: the set grew. */
@@ -119,7 +107,7 @@ static bool is_decided(void *argument)
         return true;
     }
     if (grow(comm))
-        say(comm, false);
+        hk_news_shrink(comm, comm->shrink->out, false);
     return all_say_the_same(comm);
 }
 
@@ -135,7 +123,7 @@ static void count_out_the_late(hk_comm *comm, bool at_deadline)
     for (int i = 0; i < comm->size; i++)
         if (i != comm->rank && !said[i])
             s->out[i] = true;
-    say(comm, false);
+    hk_news_shrink(comm, comm->shrink->out, false);
 }
 
 static hocket_status left_behind(const hk_comm *comm)
@@ -157,7 +145,7 @@ static void begin(hk_comm *comm)
             s->out[fault->ranks[i]] = true;
     s->outside |= late && hk_error_names(fault, comm->rank);
     grow(comm);
-    say(comm, false);
+    hk_news_shrink(comm, comm->shrink->out, false);
 }
 
 hocket_status hk_comm_shrink(hk_comm *comm, hk_time deadline, bool *out)
@@ -184,7 +172,7 @@ hocket_status hk_comm_shrink(hk_comm *comm, hk_time deadline, bool *out)
     if (comm->shrink->outside)
         return left_behind(comm);
     hk_endpoint_lock(endpoint);
-    say(comm, true);
+    hk_news_shrink(comm, comm->shrink->out, true);
     memcpy(out, comm->shrink->out, (size_t)comm->size);
     hk_endpoint_unlock(endpoint);
     return HOCKET_OK;

@@ -107,10 +107,10 @@ int hk_comm_rank_of(const hk_comm *comm, int world_rank); /* -1: no member */
 int hk_comm_deserter(const hk_comm *comm, uint64_t number);
 
 /* This rank's set, to all members that are not in it. */
-void hk_news_shrink(hk_comm *comm, const int *out, int count, bool decided);
+void hk_news_shrink(hk_comm *comm, const bool *out, bool decided);
 
 /* shrink.c */
-void hk_shrink_heard(hk_comm *comm, int from, const int *out, int count, bool decided);
+void hk_shrink_heard(hk_comm *comm, int from, const bool *out, bool decided);
 void hk_shrink_free(hk_shrink *shrink);
 
 /* self.c */
