@@ -4,6 +4,8 @@
  * spinning, which is slow where ranks share cores, so everything here is small. */
 #include "mlx_help.h"
 
+#include <hocket/transport.h>
+
 #include <arpa/inet.h>
 #include <math.h>
 #include <netinet/in.h>
@@ -286,6 +288,64 @@ static void check_loss(void)
     hocket_executable_free(executable);
 }
 
+/* Adds its rank to the bytes; batch FAILING fails on rank 1 where asked for. */
+enum { BATCHES = 6, FAILING = 3, PIECE = 70000 };
+
+static hocket_status add_rank(void *context, int batch, const hocket_piece *in, hocket_piece *out)
+{
+    if (rank == 1 && batch == FAILING && *(const bool *)context)
+        return hocket_transport_error(HOCKET_ERR_NO_MEMORY, "no room for batch %d", batch);
+    unsigned char *bytes = malloc(in->length + 1);
+    for (size_t i = 0; i < in->length; i++)
+        bytes[i] = (unsigned char)(((unsigned char *)in->bytes)[i] + rank);
+    bytes[in->length] = (unsigned char)batch;
+    *out = (hocket_piece){bytes, in->length + 1};
+    return HOCKET_OK;
+}
+
+static hocket_status relay(bool fails, hocket_piece results[BATCHES])
+{
+    static unsigned char bytes[PIECE];
+    hocket_piece inputs[BATCHES];
+    for (int i = 0; i < BATCHES; i++)
+        inputs[i] = (hocket_piece){bytes, i % 2 == 0 ? 0 : PIECE};
+    return hocket_relay(group, add_rank, &fails, inputs, BATCHES, results);
+}
+
+static void check_relay(void)
+{
+    hocket_piece results[BATCHES];
+    EXPECT_OK(relay(false, results));
+    for (int i = 0; i < BATCHES; i++) {
+        const size_t length = i % 2 == 0 ? 0 : PIECE;
+        const unsigned char *bytes = results[i].bytes;
+        EXPECT(results[i].length == length + (size_t)size);
+        /* Byte length + s was put there by stage s; later ones have added their ranks. */
+        for (size_t j = 0; j < results[i].length; j++) {
+            int sum = j < length ? 0 : i;
+            for (int r = j < length ? 0 : (int)(j - length) + 1; r < size; r++)
+                sum += r;
+            if (bytes[j] != (unsigned char)sum) {
+                fault("a wrong byte", __LINE__);
+                break;
+            }
+        }
+        free(results[i].bytes);
+    }
+}
+
+/* MLX has no news, so the pipeline carries the reason. */
+static void check_failed_stage(void)
+{
+    hocket_piece results[BATCHES];
+    EXPECT(relay(true, results) == HOCKET_ERR_NO_MEMORY);
+    EXPECT(hocket_last_error_rank() == 1);
+    EXPECT(strstr(hocket_last_error(), "rank 1's stage failed at batch 3: no room for batch 3") !=
+           NULL);
+    EXPECT(results[0].bytes == NULL && results[0].length == 0);
+    EXPECT(hocket_barrier(group) == HOCKET_ERR_NO_MEMORY);
+}
+
 static int run_rank(const char *what)
 {
     hocket_config config = {.size = sizeof config, .backend = "mlx:ring", .strict = true};
@@ -305,8 +365,14 @@ static int run_rank(const char *what)
         hocket_free(group);
         return faults != 0;
     }
+    if (strcmp(what, "stage") == 0) {
+        check_failed_stage();
+        hocket_free(group);
+        return faults != 0;
+    }
     check_other_collectives();
     check_messages();
+    check_relay();
     check_extremes();
     check_limits();
     EXPECT_OK(hocket_graph_bind_group(0, group));
@@ -402,6 +468,13 @@ static void a_lost_rank_ends_every_wait_of_the_others(void **state)
     run_world(3, "loss");
 }
 
+static void a_failed_stage_is_an_error_on_every_rank(void **state)
+{
+    (void)state;
+    run_world(2, "stage");
+    run_world(4, "stage");
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -413,6 +486,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(process_group_over_mlx_ring_of_two),
         cmocka_unit_test(process_group_over_mlx_ring_of_four),
         cmocka_unit_test(a_lost_rank_ends_every_wait_of_the_others),
+        cmocka_unit_test(a_failed_stage_is_an_error_on_every_rank),
     };
     return cmocka_run_group_tests_name("mlx_ring", tests, NULL, NULL);
 }

@@ -339,6 +339,44 @@ HOCKET_API hocket_status hocket_recv_into(hocket_group *group, int from, uint32_
 HOCKET_API hocket_status hocket_probe(hocket_group *group, int from, uint32_t tag, int *source,
                                       size_t *length);
 
+/* === Relay =======================================================================================
+ *
+ * A pipeline whose stages are the ranks: the layers of a model that no machine holds alone. */
+
+/* Bytes and how many. */
+typedef struct hocket_piece {
+    void *bytes; /* may be NULL when length is 0 */
+    size_t length;
+} hocket_piece;
+
+/* This rank's stage: makes *out of *in, both of any length, which may differ from batch to batch.
+ * It is called for batches 0, 1, 2 ... in this order, on the thread that called hocket_relay (of
+ * the nonblocking form, on the group's worker). in is valid until it returns, on rank 0 the
+ * caller's own inputs[batch]. out is {NULL, 0} before the call; its bytes must come from malloc,
+ * and the relay frees them, also when the stage fails. It may send and receive messages, and call
+ * collectives of other groups, but none of this group.
+ *
+ * Anything but HOCKET_OK ends the relay. The reason is the stage's own hocket_last_error, which a
+ * failed call of hocket's sets and hocket_transport_error (transport.h); else the status's name. */
+typedef hocket_status (*hocket_stage_fn)(void *context, int batch, const hocket_piece *in,
+                                         hocket_piece *out);
+
+/* Collective: batches pieces go through the stages of rank 0, 1, ... n - 1. Rank 0's stage gets
+ * inputs[batch] (NULL will do on the others), each other's what the rank before it made, and what
+ * the last one made is in results[batch] on every rank: memory to free(), each. batches is the same
+ * on all ranks and may be 0. With several, the stages work at the same time, each at a batch of its
+ * own, while pieces are under way beside them: at most 4 of each kind that a rank waits for, and 4
+ * that it sends. On MLX's backends nothing moves while a stage runs.
+ *
+ * A stage that fails breaks the group, whatever its status: each rank's call returns that status (a
+ * number that is none, as HOCKET_ERR_BACKEND), names the stage's rank as the one at fault, and says
+ * at which batch and why. A rank that is in its stage meanwhile hears of it afterwards. After a
+ * failure results are {NULL, 0}. Other errors: those of collectives. HOCKET_ERR_INVALID with the
+ * group living on: batches is negative, stage, results or rank 0's inputs are NULL. */
+HOCKET_API hocket_status hocket_relay(hocket_group *group, hocket_stage_fn stage, void *context,
+                                      const hocket_piece *inputs, int batches,
+                                      hocket_piece *results);
+
 /* === Nonblocking forms ===========================================================================
  *
  * Each starts the operation above and returns a request at once. Arguments are checked at the call
@@ -397,6 +435,9 @@ HOCKET_API hocket_status hocket_permute_async(hocket_group *group, const void *s
                                               size_t count, hocket_dtype dtype, const int *to,
                                               hocket_request **request);
 HOCKET_API hocket_status hocket_barrier_async(hocket_group *group, hocket_request **request);
+HOCKET_API hocket_status hocket_relay_async(hocket_group *group, hocket_stage_fn stage,
+                                            void *context, const hocket_piece *inputs, int batches,
+                                            hocket_piece *results, hocket_request **request);
 HOCKET_API hocket_status hocket_send_bytes_async(hocket_group *group, int to, uint32_t tag,
                                                  const void *bytes, size_t length,
                                                  hocket_request **request);

@@ -19,6 +19,10 @@ typedef struct hk_job {
     int root;
     const size_t *send_counts, *recv_counts; /* the caller's arrays */
     const int *to;
+    hocket_stage_fn stage; /* of a relay, whose count is that of its batches */
+    void *stage_context;
+    const hocket_piece *inputs;
+    hocket_piece *results;
     hk_time deadline;
     uint64_t *number; /* where its number in the group goes, or NULL */
 } hk_job;
@@ -71,6 +75,11 @@ hocket_status hk_submit(hocket_group *group, const hk_job *job, hocket_request *
 
 /* Runs a collective on this thread; the caller has the group's turn. */
 hocket_status hk_job_run(hocket_group *group, const hk_job *job, hk_time now);
+
+/* === relay.c ================================================================================= */
+
+/* results are empty; they stay so when it fails. */
+hocket_status hk_relay(hk_team *team, hk_call *call, const hk_job *job);
 
 /* === requests.c ============================================================================== */
 

@@ -25,7 +25,7 @@ static hocket_status invalid(const hocket_group *group, const hk_job *job, const
 
 static bool has_dtype(hk_operation operation)
 {
-    return operation != HK_BARRIER && operation != HK_SPLIT;
+    return operation != HK_BARRIER && operation != HK_SPLIT && operation != HK_RELAY;
 }
 
 static bool has_reduce(hk_operation operation)
@@ -222,6 +222,7 @@ static hocket_status run_algorithm(hk_team *team, hk_call *call, const hk_job *j
         return hk_all_to_all_v(team, call, j->send, j->send_counts, j->recv, j->recv_counts,
                                j->dtype);
     case HK_PERMUTE: return hk_permute(team, call, j->send, j->recv, j->count, j->dtype, j->to);
+    case HK_RELAY: return hk_relay(team, call, j);
     case HK_SPLIT: return hk_all_gather(team, call, j->send, j->recv, j->count, HOCKET_INT32);
     default: return hk_barrier(team, call);
     }

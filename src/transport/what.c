@@ -19,6 +19,7 @@ static const char *const names[HK_OPERATIONS] = {
     [HK_PERMUTE] = "permute",
     [HK_BARRIER] = "barrier",
     [HK_SPLIT] = "split",
+    [HK_RELAY] = "relay",
     [HK_INIT] = "init",
     [HK_SEND_BYTES] = "send_bytes",
     [HK_RECV_BYTES] = "recv_bytes",
@@ -46,6 +47,8 @@ void hk_what_print(const hk_what *what, char *text, size_t size)
         APPEND(" #%llu", (unsigned long long)what->number);
     else
         APPEND(" (tag %zu)", what->count);
+    if (what->operation == HK_RELAY)
+        APPEND(" (%zu batch%s)", what->count, what->count == 1 ? "" : "es");
     if (what->dtype < 0)
         return;
     APPEND(" (%s", hk_dtype_name((hocket_dtype)what->dtype));

@@ -19,6 +19,7 @@ typedef enum hk_operation {
     HK_PERMUTE,
     HK_BARRIER,
     HK_SPLIT,
+    HK_RELAY,
     HK_INIT,
     HK_SEND_BYTES,
     HK_RECV_BYTES,
@@ -34,7 +35,8 @@ typedef struct hk_what {
     int reduce;      /* hocket_reduce, or -1 */
     int root;        /* or -1 */
     size_t
-        count; /* elements, the same on all ranks; 0 where they may differ; of messages the tag */
+        count; /* elements, the same on all ranks; 0 where they may differ; of messages the tag, of
+                  a relay the batches */
     uint64_t more; /* hash of whatever else must agree (arrays of counts) */
 } hk_what;
 
