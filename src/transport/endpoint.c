@@ -1,8 +1,8 @@
 #include "transport/state.h"
 
+#include "core/nap.h"
 #include "core/settings.h"
 #include <sched.h>
-#include <time.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,21 +47,16 @@ void hk_endpoint_step_aside(hk_endpoint *endpoint)
 }
 
 /* The sleep is on a lock of its own: who wakes up wants the endpoint's lock like everybody else, so
- * that the leader lets it pass. The wall clock may jump, so the sleep is short. */
+ * that the leader lets it pass. */
 void hk_endpoint_follow(hk_endpoint *endpoint)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    hk_time at = (hk_time)until.tv_sec * HK_SECOND + until.tv_nsec + NAP_NS;
-    until.tv_sec = (time_t)(at / HK_SECOND);
-    until.tv_nsec = (long)(at % HK_SECOND);
     endpoint->followers++;
     pthread_mutex_lock(&endpoint->turn_lock);
     unsigned long seen = endpoint->turns;
-    int error = 0;
+    bool called = true;
     hk_endpoint_unlock(endpoint);
-    while (endpoint->turns == seen && error == 0)
-        error = pthread_cond_timedwait(&endpoint->turn, &endpoint->turn_lock, &until);
+    while (endpoint->turns == seen && called)
+        called = hk_nap(&endpoint->turn, &endpoint->turn_lock, NAP_NS);
     pthread_mutex_unlock(&endpoint->turn_lock);
     hk_endpoint_lock(endpoint);
     endpoint->followers--;
@@ -181,7 +176,7 @@ hocket_status hk_endpoint_open(const hocket_transport *transport, void *self,
     ep->delegate = transport->flags & HOCKET_TRANSPORT_DELEGATE;
     pthread_mutex_init(&ep->lock, NULL);
     pthread_mutex_init(&ep->turn_lock, NULL);
-    pthread_cond_init(&ep->turn, NULL);
+    hk_nap_init(&ep->turn);
     pthread_cond_init(&ep->idle, NULL);
     choose_patience(ep);
     hk_self_init(ep);

@@ -7,6 +7,7 @@
  */
 #include "transport/local.h"
 
+#include "core/nap.h"
 #include "core/status.h"
 #include "transport/mailbox.h"
 #include "transport/table.h"
@@ -15,7 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#define NAP_NS HK_SECOND /* while ranks are missing */
 
 /* A send that waits for its receive. Both sides hold it; the world's lock protects it. */
 typedef struct offer {
@@ -254,23 +256,12 @@ static hocket_status open_parcel(place *me, parcel *p)
     return status;
 }
 
-/* Sleeps until the bell rings or the time is up. World locked. */
-static void nap(place *me, int64_t wait_ns)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    int64_t at = until.tv_sec * HK_SECOND + until.tv_nsec + wait_ns;
-    until.tv_sec = (time_t)(at / HK_SECOND);
-    until.tv_nsec = (long)(at % HK_SECOND);
-    pthread_cond_timedwait(&me->bell, &me->world->lock, &until);
-}
-
 static hocket_status local_progress(void *self, int64_t wait_ns)
 {
     place *me = self;
     pthread_mutex_lock(&me->world->lock);
     if (!me->rung && wait_ns > 0)
-        nap(me, wait_ns);
+        hk_nap(&me->bell, &me->world->lock, wait_ns);
     me->rung = false;
     collect_offers(me);
     parcel *p = me->first;
@@ -411,7 +402,7 @@ static bool make_place(world *w, int rank)
     at->box = (hk_mailbox){.owner = at, .claimed = claimed, .read = was_read, .dropped = dropped};
     at->gone = calloc((size_t)w->size, sizeof *at->gone);
     at->box.gone = at->gone;
-    pthread_cond_init(&at->bell, NULL);
+    hk_nap_init(&at->bell);
     return at->gone != NULL;
 }
 
@@ -423,7 +414,7 @@ static world *make_world(const char *name, int size)
     w->size = size;
     w->name = strdup(name);
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->complete, NULL);
+    hk_nap_init(&w->complete);
     bool made = w->name != NULL;
     for (int i = 0; i < size; i++)
         made &= make_place(w, i);
@@ -474,16 +465,9 @@ static hocket_status missing_ranks(const world *w, int rank)
 /* Waits until all have come. Registry locked. Whoever gives up takes its place back. */
 static hocket_status wait_for_others(world *w, int rank, hk_time deadline)
 {
-    while (w->joined < w->size && hk_deadline_left(deadline) > 0) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += 20 * HK_MILLISECOND;
-        if (until.tv_nsec >= HK_SECOND) {
-            until.tv_nsec -= HK_SECOND;
-            until.tv_sec++;
-        }
-        pthread_cond_timedwait(&w->complete, &registry_lock, &until);
-    }
+    hk_time left;
+    while (w->joined < w->size && (left = hk_deadline_left(deadline)) > 0)
+        hk_nap(&w->complete, &registry_lock, left < NAP_NS ? left : NAP_NS);
     if (w->joined == w->size)
         return HOCKET_OK;
     w->places[rank].joined = false;
