@@ -123,6 +123,35 @@ static void a_departure_is_no_mismatch(void **state)
     RANKS(&harness_local, 3, ask_who_knows_better, NULL);
 }
 
+/* Rank 0 hears nothing from rank 2 itself: its connection may be slow. */
+static void abort_within_earshot_of_one(struct member *me)
+{
+    hocket_group *all;
+    CHECK_OK(hocket_split(me->world, 0, me->rank, &all));
+    hk_comm *comm = all->comm;
+    if (me->rank == 2) {
+        hk_endpoint_lock(comm->endpoint);
+        comm->left[0] = true;
+        hk_endpoint_unlock(comm->endpoint);
+        hocket_abort(all, "test");
+    }
+    double start = seconds_now();
+    hocket_status status = HOCKET_OK;
+    while ((status = hk_comm_check(comm)) == HOCKET_OK && seconds_now() - start < 10)
+        sleep_seconds(0.002);
+    CHECK_INT(HOCKET_ERR_ABORTED, status);
+    CHECK_INT(2, hocket_last_error_rank());
+    CHECK_OK(hocket_barrier(me->world));
+    hocket_free(all);
+}
+
+static void who_hears_of_a_fault_passes_it_on(void **state)
+{
+    (void)state;
+    RANKS(&harness_local, 3, abort_within_earshot_of_one, NULL);
+    RANKS(&harness_tcp, 3, abort_within_earshot_of_one, NULL);
+}
+
 /* What a member has said before it leaves is heard. */
 static void leave_after_each_sum(struct member *me)
 {
@@ -433,6 +462,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_leaves_does_not_keep_the_others_waiting),
         cmocka_unit_test(who_waits_for_another_sees_who_has_left),
         cmocka_unit_test(a_departure_is_no_mismatch),
+        cmocka_unit_test(who_hears_of_a_fault_passes_it_on),
         cmocka_unit_test(a_world_is_duplicated_while_it_is_freed),
         cmocka_unit_test(a_group_is_shrunk_once),
         cmocka_unit_test(who_falls_silent_is_counted_out),

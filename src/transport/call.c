@@ -105,9 +105,12 @@ hocket_status hk_call_end(hk_call *call, hocket_status status)
     if (status == HOCKET_OK)
         return status;
     hk_endpoint_excuse(call->comm->endpoint, status);
+    hk_error error = *hk_error_last();
     if (is_collective(call) && status != HOCKET_ERR_UNSUPPORTED) {
-        hk_error error = *hk_error_last();
         status = hk_comm_break(call->comm, &error);
+    } else {
+        hk_comm_pass_on(call->comm);
+        hk_fail_with(&error);
     }
     char text[HK_WHAT_TEXT_MAX];
     hk_what_print(&call->what, text, sizeof text);

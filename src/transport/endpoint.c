@@ -338,22 +338,35 @@ uint64_t hk_comm_messages(const hk_comm *comm)
     return hk_mix(comm->context, UINT64_C(0x6D657373)) | 2;
 }
 
+/* A rank that ends here must have told the others, or it would seem to be the first to go. Its
+ * words may have to wait behind data that was on its way; who never takes them is not waited for
+ * long, and once, by all threads together. Lock held. */
+static void last_words(hk_comm *comm)
+{
+    if (comm->heard_until == 0)
+        comm->heard_until = hk_now() + LAST_WORDS_NS;
+    hk_endpoint_turn(comm->endpoint, 0);
+    while (comm->endpoint->letters != NULL && comm->endpoint->broken.status == HOCKET_OK &&
+           hk_now() < comm->heard_until)
+        hk_endpoint_turn(comm->endpoint, HK_MILLISECOND);
+}
+
 hocket_status hk_comm_break(hk_comm *comm, const hk_error *error)
 {
     hk_endpoint_lock(comm->endpoint);
     hk_news_fault(comm, error, true);
-    /* A rank that ends here must have told the others, or it would seem to be the first to go. Its
-     * words may have to wait behind data that was on its way; who never takes them is not waited
-     * for long, and once. */
-    hk_time until = comm->told ? 0 : hk_now() + LAST_WORDS_NS;
-    comm->told = true;
-    hk_endpoint_turn(comm->endpoint, 0);
-    while (comm->endpoint->letters != NULL && comm->endpoint->broken.status == HOCKET_OK &&
-           hk_now() < until)
-        hk_endpoint_turn(comm->endpoint, HK_MILLISECOND);
+    last_words(comm);
     hocket_status status = hk_fail_with(&comm->fault);
     hk_endpoint_unlock(comm->endpoint);
     return status;
+}
+
+void hk_comm_pass_on(hk_comm *comm)
+{
+    hk_endpoint_lock(comm->endpoint);
+    if (comm->fault.status != HOCKET_OK)
+        last_words(comm);
+    hk_endpoint_unlock(comm->endpoint);
 }
 
 void hk_comm_abandon(hk_comm *comm, uint64_t child)

@@ -40,13 +40,13 @@ typedef struct hk_comm {
 
     /* Under the endpoint's lock. */
     hk_error fault; /* why the group is broken (status HOCKET_OK: it is not); ranks of the group */
-    bool told;      /* the news of the fault has had its time to leave */
-    bool *left;     /* members that have left the group */
-    uint64_t *stayed;  /* the last collective that each of them had begun */
-    uint64_t *answers; /* the collective each member last said it is in, + 1 */
-    uint64_t begun;    /* the last collective this rank has begun */
-    uint32_t previous; /* its fingerprint */
-    hk_what *history;  /* the last HK_HISTORY collectives begun: number n at n % HK_HISTORY */
+    hk_time heard_until; /* the news of the fault has this time to leave, 0: not begun */
+    bool *left;          /* members that have left the group */
+    uint64_t *stayed;    /* the last collective that each of them had begun */
+    uint64_t *answers;   /* the collective each member last said it is in, + 1 */
+    uint64_t begun;      /* the last collective this rank has begun */
+    uint32_t previous;   /* its fingerprint */
+    hk_what *history;    /* the last HK_HISTORY collectives begun: number n at n % HK_HISTORY */
     struct hk_shrink *shrink; /* what members say of who is left, shrink.c */
     struct hk_comm *next;     /* the endpoint's list */
 } hk_comm;
@@ -98,6 +98,9 @@ hk_algorithm hk_comm_choose(const hk_comm *comm, hk_medium medium, hk_operation 
 /* Breaks the group for good with this error (the first one stays) and tells the members. Returns
  * the group's fault as this thread's error. */
 hocket_status hk_comm_break(hk_comm *comm, const hk_error *error);
+
+/* Where the group is broken, gives what this rank has told the others of it the time to leave. */
+void hk_comm_pass_on(hk_comm *comm);
 
 /* Of a broken group: agrees with the survivors on who is out (out[i], size of the group). Every
  * survivor calls it; who does not until the deadline is out. PEER_LOST on a rank that the others

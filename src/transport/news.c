@@ -8,9 +8,9 @@
  *   SHRINK   "these are out; decided or not"      -> shrink.c
  *   HERE     "the last I have begun is #16"       -> kept for the sentence when a deadline passes
  *
- * Whoever notices a failure tells before it returns from the call, and a connection keeps its
- * order, so the news of the first death arrives before the end of whoever leaves because of it: all
- * ranks name the same culprit.
+ * Whoever notices a failure, or hears of it, tells before it returns from the call, and a
+ * connection keeps its order, so the news of the first fault arrives before the end of whoever ends
+ * because of it, also by way of a third rank: all ranks name the same culprit.
  */
 #include "transport/state.h"
 
@@ -223,7 +223,7 @@ static void heard_broken(hk_comm *comm, const news *head, const int32_t *ranks, 
         if (rank >= 0)
             hk_error_add_rank(&error, rank);
     }
-    hk_news_fault(comm, &error, false);
+    hk_news_fault(comm, &error, true);
 }
 
 int hk_comm_deserter(const hk_comm *comm, uint64_t number)
