@@ -99,6 +99,9 @@ static plan make_plan(const options *o, unsigned long round)
     bool frozen = p.kind == FAULT_FREEZE || p.kind == FAULT_FREEZE_INIT;
     p.timeout_s = frozen ? 2 : p.kind == FAULT_LATE_MESSAGE ? 1 : p.kind == FAULT_SLOW ? 3 : 10;
     p.init_timeout_s = p.kind == FAULT_FREEZE_INIT || p.kind == FAULT_KILL_INIT ? 2 : 20;
+    bool told = p.kind == FAULT_KILL || p.kind == FAULT_EXIT || p.kind == FAULT_ABORT ||
+                p.kind == FAULT_LEAVE;
+    p.hasty = told && chaos_random(&random) % 2 == 0;
     p.port = free_port();
     return p;
 }
@@ -274,8 +277,9 @@ static void print_said(const char *what, const said *s, const board *b)
 static void print_story(const options *o, const run *r, const char *wrong)
 {
     const plan *p = r->plan;
-    printf("\nFAILED: round %lu of seed %llu: %s of rank %d of %d", p->round,
-           (unsigned long long)o->seed, fault_name(p->kind), p->victim, p->size);
+    printf("\nFAILED: round %lu of seed %llu: %s of%s rank %d of %d", p->round,
+           (unsigned long long)o->seed, fault_name(p->kind), p->hasty ? ", among the hasty," : "",
+           p->victim, p->size);
     printf(" (second %d) over %s, at operation %d + %ld us, thaw %d, deadline %g s\n", p->second,
            p->backend, p->operation, p->delay_us, p->thaw, p->timeout_s);
     printf("  again: chaos --seed %llu --first %lu --rounds 1 --backend %s%s%s\n%s",

@@ -26,7 +26,6 @@ typedef enum fault {
     FAULT_SLOW,         /* stopped for moments within the deadline: never given up */
     FAULT_KILL,         /* SIGKILL in the middle of an operation */
     FAULT_EXIT,         /* _exit without hocket_free, there too */
-    FAULT_HASTY,        /* killed, and the others exit as soon as they have seen it */
     FAULT_CUT,          /* all its connections are shut down */
     FAULT_FREEZE,       /* SIGSTOP, after the verdict SIGCONT or SIGKILL */
     FAULT_ABORT,        /* hocket_abort from a second thread */
@@ -48,6 +47,7 @@ typedef struct plan {
     int operation; /* in which the victim breaks */
     long delay_us; /* after it has begun */
     int thaw;      /* of a frozen rank: one of the below */
+    bool hasty;    /* the survivors exit, without hocket_free, as soon as they have seen it */
     double timeout_s, init_timeout_s;
     int port;
 } plan;
