@@ -13,7 +13,15 @@
 #include <unistd.h>
 
 #define SECOND INT64_C(1000000000)
-#define ROUND_LIMIT (25 * SECOND) /* beyond all deadlines of a round: something hangs */
+#define STILL_LIMIT (25 * SECOND) /* beyond all deadlines: if nothing moves, something hangs */
+#define NAP_US 500
+
+/* Deadlines that a round waits out are short, but not too short for ranks that are not stopped. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SLOWNESS 2
+#else
+#define SLOWNESS 1
+#endif
 
 typedef struct options {
     unsigned long rounds, first;
@@ -96,9 +104,10 @@ static plan make_plan(const options *o, unsigned long round)
     p.operation = (int)(chaos_random(&random) % 40);
     p.delay_us = choose_delay(p.kind, &random);
     p.thaw = (int)(chaos_random(&random) % THAWS);
-    bool frozen = p.kind == FAULT_FREEZE || p.kind == FAULT_FREEZE_INIT;
-    p.timeout_s = frozen ? 2 : p.kind == FAULT_LATE_MESSAGE ? 1 : p.kind == FAULT_SLOW ? 3 : 10;
-    p.init_timeout_s = p.kind == FAULT_FREEZE_INIT || p.kind == FAULT_KILL_INIT ? 2 : 20;
+    p.timeout_s = p.kind == FAULT_FREEZE         ? 2 * SLOWNESS
+                  : p.kind == FAULT_LATE_MESSAGE ? 1 * SLOWNESS
+                                                 : CHAOS_TIMEOUT_S;
+    p.init_timeout_s = p.kind == FAULT_FREEZE_INIT || p.kind == FAULT_KILL_INIT ? 2 * SLOWNESS : 20;
     bool told = p.kind == FAULT_KILL || p.kind == FAULT_EXIT || p.kind == FAULT_ABORT ||
                 p.kind == FAULT_LEAVE;
     p.hasty = told && chaos_random(&random) % 2 == 0;
@@ -115,7 +124,8 @@ typedef struct run {
     int ended[CHAOS_RANKS_MAX]; /* as waitpid says */
     int left;
     bool thawed;
-    int64_t began, next_burst;
+    long steps; /* that all ranks have made together, and when that was last seen to grow */
+    int64_t moved, next_burst;
     uint64_t random;
 } run;
 
@@ -152,6 +162,26 @@ static void send_signal(run *r, int rank, int number)
 {
     if (r->pids[rank] != 0)
         kill(r->pids[rank], number);
+}
+
+/* On a slow machine a round takes long, but it moves. */
+static bool stands_still(run *r)
+{
+    long steps = r->plan->size - r->left;
+    for (int i = 0; i < r->plan->size; i++)
+        steps += r->board->reports[i].phase + r->board->reports[i].operation;
+    if (steps != r->steps)
+        r->moved = chaos_now();
+    r->steps = steps;
+    return chaos_now() - r->moved > STILL_LIMIT;
+}
+
+static void nap(board *b)
+{
+    int64_t began = chaos_now();
+    chaos_sleep_us(NAP_US);
+    int64_t late = chaos_now() - began - NAP_US * 1000;
+    b->stall = late > b->stall ? late : b->stall;
 }
 
 /* The others have all got this far, or have ended. */
@@ -280,8 +310,11 @@ static void print_story(const options *o, const run *r, const char *wrong)
     printf("\nFAILED: round %lu of seed %llu: %s of%s rank %d of %d", p->round,
            (unsigned long long)o->seed, fault_name(p->kind), p->hasty ? ", among the hasty," : "",
            p->victim, p->size);
-    printf(" (second %d) over %s, at operation %d + %ld us, thaw %d, deadline %g s\n", p->second,
-           p->backend, p->operation, p->delay_us, p->thaw, p->timeout_s);
+    printf(
+        " (second %d) over %s, at operation %d + %ld us, thaw %d, deadline %g s, the parent held "
+        "up for %.1f ms\n",
+        p->second, p->backend, p->operation, p->delay_us, p->thaw, p->timeout_s,
+        (double)r->board->stall / 1e6);
     printf("  again: chaos --seed %llu --first %lu --rounds 1 --backend %s%s%s\n%s",
            (unsigned long long)o->seed, p->round, p->backend, o->kind != NULL ? " --kind " : "",
            o->kind != NULL ? o->kind : "", wrong);
@@ -336,15 +369,15 @@ static bool play(const options *o, unsigned long round, tally *table)
         perror("mmap");
         exit(2);
     }
-    run r = {.plan = &p, .board = b, .began = chaos_now(), .random = p.seed};
+    run r = {.plan = &p, .board = b, .moved = chaos_now(), .random = p.seed};
     int shared = shared_files();
     start_ranks(&r);
-    while (r.left > 0 && chaos_now() - r.began < ROUND_LIMIT) {
+    while (r.left > 0 && !stands_still(&r)) {
         if (p.kind == FAULT_SLOW && any_other_reached(&r, PHASE_WORK))
             burst(&r);
         tend_frozen(&r);
         reap(&r);
-        chaos_sleep_us(500);
+        nap(b);
     }
     end_ranks(&r);
     char wrong[8192];

@@ -20,6 +20,7 @@
 
 #define CHAOS_RANKS_MAX 6
 #define CHAOS_TEXT_MAX 600
+#define CHAOS_TIMEOUT_S 10 /* of calls that must end well, on any machine */
 
 typedef enum fault {
     FAULT_NONE,         /* nothing: all must be right */
@@ -44,11 +45,12 @@ typedef struct plan {
     const char *backend;
     fault kind;
     int size, victim, second;
-    int operation; /* in which the victim breaks */
-    long delay_us; /* after it has begun */
-    int thaw;      /* of a frozen rank: one of the below */
-    bool hasty;    /* the survivors exit, without hocket_free, as soon as they have seen it */
-    double timeout_s, init_timeout_s;
+    int operation;    /* in which the victim breaks */
+    long delay_us;    /* after it has begun */
+    int thaw;         /* of a frozen rank: one of the below */
+    bool hasty;       /* the survivors exit, without hocket_free, as soon as they have seen it */
+    double timeout_s; /* of the calls that the fault lets run into their deadline */
+    double init_timeout_s;
     int port;
 } plan;
 
@@ -87,6 +89,7 @@ typedef struct report {
 typedef struct board {
     _Atomic int64_t fault_at, second_at; /* 0: not yet */
     atomic_bool go_on;                   /* the parent is through with the frozen rank */
+    int64_t stall;                       /* the longest that the machine kept the parent waiting */
     report reports[CHAOS_RANKS_MAX];
 } board;
 

@@ -68,7 +68,7 @@ static bool join(life *l)
                             .rank = l->id,
                             .world_size = p->size,
                             .coordinator = where,
-                            .timeout_s = p->timeout_s,
+                            .timeout_s = CHAOS_TIMEOUT_S,
                             .init_timeout_s = p->init_timeout_s,
                             .secret = "the secret of a job of chaos"};
     l->world = (team){.rank = l->id, .size = p->size};
@@ -128,12 +128,14 @@ static void late_message(life *l)
     while (atomic_load(&l->board->fault_at) == 0)
         chaos_sleep_us(100);
     said *failure = &l->report->first;
+    hocket_set_timeout(l->world.group, p->timeout_s);
     work_receive(&l->world, p->victim, p->seed, failure, &right);
     reach(l, PHASE_FAILED);
     for (int i = 0; i < 20 && !right; i++) {
         said again = {.status = HOCKET_OK};
         work_receive(&l->world, p->victim, p->seed, &again, &right);
     }
+    hocket_set_timeout(l->world.group, CHAOS_TIMEOUT_S);
     if (!right)
         snprintf(l->report->complaint, CHAOS_TEXT_MAX, "the late message never came right: %s",
                  hocket_last_error());
@@ -163,6 +165,8 @@ static void work_on(life *l)
         unsigned kinds = l->kinds;
         if (p->kind == FAULT_KILL_SPLIT && i == p->operation)
             kinds |= WORK_SPLIT_NOW;
+        if (p->kind == FAULT_FREEZE && i == p->operation)
+            hocket_set_timeout(l->world.group, p->timeout_s);
         if (p->kind == FAULT_LATE_MESSAGE && i == p->operation)
             late_message(l);
         else if (breaks_here(l, i) && p->kind == FAULT_LEAVE)
@@ -218,6 +222,7 @@ static hocket_status try_group(life *l, hocket_group *group)
     team *t = &l->survivors;
     int32_t mine = l->id, all[CHAOS_RANKS_MAX];
     *t = (team){.group = group, .rank = hocket_rank(group), .size = hocket_world_size(group)};
+    hocket_set_timeout(group, CHAOS_TIMEOUT_S);
     int64_t began = chaos_now();
     hocket_status status = hocket_all_gather(group, &mine, all, 1, HOCKET_INT32);
     if (status != HOCKET_OK) {
