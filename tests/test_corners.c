@@ -296,6 +296,57 @@ static void who_sends_nothing_in_a_permute_needs_no_buffer(void **state)
     RANKS(&harness_local, 2, shift_down, NULL);
 }
 
+/* === Reductions that are freed ================================================================ */
+
+enum { NUMBER, GO, STARTED };
+
+static void add_when_told(const void *in, void *inout, size_t count, void *context)
+{
+    _Atomic double *shared = context;
+    for (int i = 0; i < 20000 && shared[GO] == 0; i++)
+        sleep_seconds(0.001);
+    for (size_t i = 0; i < count; i++)
+        ((int *)inout)[i] += ((const int *)in)[i];
+}
+
+/* The first sum waits in the reduction, the second for its turn. */
+static void free_while_in_use(struct member *me)
+{
+    hocket_reduce reduce;
+    hocket_request *requests[2];
+    int sums[2] = {1 + me->rank, 10};
+    if (me->rank == 0) {
+        CHECK_OK(hocket_reduce_create(add_when_told, (void *)me->shared, true, &reduce));
+        me->shared[NUMBER] = reduce;
+    }
+    CHECK_OK(hocket_barrier(me->world));
+    reduce = (hocket_reduce)me->shared[NUMBER];
+    for (int i = 0; i < 2; i++)
+        CHECK_OK(hocket_all_reduce_async(me->world, &sums[i], &sums[i], 1, HOCKET_INT32, reduce,
+                                         &requests[i]));
+    me->shared[STARTED + me->rank] = 1;
+    if (me->rank == 0) {
+        for (int i = 0; i < 20000 && me->shared[STARTED + 1] == 0; i++)
+            sleep_seconds(0.001);
+        hocket_reduce_free(reduce);
+        me->shared[GO] = 1;
+    }
+    for (int i = 0; i < 2; i++)
+        CHECK_OK(hocket_wait(requests[i]));
+    CHECK_INT(3, sums[0]);
+    CHECK_INT(20, sums[1]);
+    CHECK_STATUS(HOCKET_ERR_INVALID,
+                 hocket_all_reduce(me->world, sums, sums, 1, HOCKET_INT32, reduce));
+    CHECK_OK(hocket_barrier(me->world));
+}
+
+static void a_call_keeps_the_reduction_it_was_given(void **state)
+{
+    (void)state;
+    for (int i = 0; harness_backends[i] != NULL; i++)
+        RANKS(harness_backends[i], 2, free_while_in_use, NULL);
+}
+
 /* === A transport that fails without a word ==================================================== */
 
 static hocket_status of_post, of_progress;
@@ -456,6 +507,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_claim_that_fails_goes_to_the_next_message),
         cmocka_unit_test(a_segment_that_never_was_closes_no_file),
         cmocka_unit_test(who_sends_nothing_in_a_permute_needs_no_buffer),
+        cmocka_unit_test(a_call_keeps_the_reduction_it_was_given),
         cmocka_unit_test(a_probe_of_any_rank_says_so),
         cmocka_unit_test(a_probe_of_any_rank_sees_that_all_have_left),
         cmocka_unit_test(the_last_word_of_who_leaves_counts),

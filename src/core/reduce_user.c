@@ -8,6 +8,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct hk_user_reduce table[HK_REDUCE_USER_MAX]; /* free where fn is NULL */
+static _Thread_local struct hk_user_meaning meaning;
 
 /* The handle's place in the table, or NULL for a number that can be none. */
 static struct hk_user_reduce *slot_of(hocket_reduce reduce)
@@ -54,8 +55,19 @@ void hocket_reduce_free(hocket_reduce reduce)
     pthread_mutex_unlock(&lock);
 }
 
+struct hk_user_meaning hk_user_reduce_mean(struct hk_user_meaning new)
+{
+    struct hk_user_meaning before = meaning;
+    meaning = new;
+    return before;
+}
+
 bool hk_user_reduce_find(hocket_reduce reduce, struct hk_user_reduce *found)
 {
+    if (meaning.user != NULL && meaning.reduce == reduce) {
+        *found = *meaning.user;
+        return true;
+    }
     const struct hk_user_reduce *slot = slot_of(reduce);
     if (slot == NULL) {
         return false;

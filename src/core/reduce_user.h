@@ -16,4 +16,14 @@ struct hk_user_reduce {
  * is freed. */
 bool hk_user_reduce_find(hocket_reduce reduce, struct hk_user_reduce *found);
 
+/* What a handle means on this thread while a call that was given it runs: what it meant when the
+ * call was made, whoever frees or reuses it meanwhile. user NULL: what the table says. */
+struct hk_user_meaning {
+    hocket_reduce reduce;
+    const struct hk_user_reduce *user; /* the caller's */
+};
+
+/* Returns what held before, to be put back. */
+struct hk_user_meaning hk_user_reduce_mean(struct hk_user_meaning meaning);
+
 #endif

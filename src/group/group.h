@@ -3,6 +3,7 @@
 #define HK_GROUP_GROUP_H
 
 #include "collective/collective.h"
+#include "core/reduce_user.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -16,6 +17,7 @@ typedef struct hk_job {
     size_t count;
     hocket_dtype dtype;
     hocket_reduce reduce;
+    struct hk_user_reduce user; /* what reduce meant when the call was made */
     int root;
     const size_t *send_counts, *recv_counts; /* the caller's arrays */
     const int *to;

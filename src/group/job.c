@@ -40,6 +40,14 @@ static bool has_root(hk_operation operation)
            operation == HK_SCATTER;
 }
 
+static hocket_status undefined(const hocket_group *group, const hk_job *job)
+{
+    return hk_fail(HOCKET_ERR_INVALID,
+                   "%s on rank %d of %d: the reduction %s (%d) is not defined for %s",
+                   hk_operation_name(job->operation), group->comm->rank, group->comm->size,
+                   hk_reduce_name(job->reduce), (int)job->reduce, hk_dtype_name(job->dtype));
+}
+
 static hocket_status check_types(const hocket_group *group, const hk_job *job)
 {
     if (has_dtype(job->operation) && !hk_dtype_valid((int)job->dtype))
@@ -47,10 +55,7 @@ static hocket_status check_types(const hocket_group *group, const hk_job *job)
     if (has_root(job->operation) && (job->root < 0 || job->root >= group->comm->size))
         return invalid(group, job, "root", job->root);
     if (has_reduce(job->operation) && !hk_reduce_defined(job->dtype, job->reduce))
-        return hk_fail(HOCKET_ERR_INVALID,
-                       "%s on rank %d of %d: the reduction %s (%d) is not defined for %s",
-                       hk_operation_name(job->operation), group->comm->rank, group->comm->size,
-                       hk_reduce_name(job->reduce), (int)job->reduce, hk_dtype_name(job->dtype));
+        return undefined(group, job);
     return HOCKET_OK;
 }
 
@@ -235,14 +240,24 @@ hocket_status hk_job_run(hocket_group *group, const hk_job *job, hk_time now)
         *job->number = what.number;
     hk_call call;
     hocket_status status = hk_call_begin(&call, group->comm, &what, 0, now, job->deadline);
+    struct hk_user_meaning before = hk_user_reduce_mean(
+        (struct hk_user_meaning){job->reduce, job->user.fn != NULL ? &job->user : NULL});
     if (status == HOCKET_OK)
         status = run_algorithm(&group->team, &call, job);
+    hk_user_reduce_mean(before);
     return hk_call_end(&call, status);
+}
+
+static bool is_user(const hk_job *job)
+{
+    return has_reduce(job->operation) && job->reduce >= HOCKET_REDUCE_USER;
 }
 
 hocket_status hk_submit(hocket_group *group, const hk_job *job, hocket_request **request)
 {
     hk_job ready = *job;
+    if (is_user(job) && !hk_user_reduce_find(job->reduce, &ready.user))
+        return undefined(group, job); /* another thread has freed it */
     hk_time now = hk_now();
     ready.deadline =
         hk_deadline_from(now, atomic_load_explicit(&group->timeout_s, memory_order_relaxed));
