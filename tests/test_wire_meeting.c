@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "transport/table.h"
 #include "wire/socket.h"
 #include "wire_help.h"
 #include <cmocka.h>
@@ -211,6 +212,37 @@ static void a_late_rank_0_blames_who_is_missing_alone(void **state)
         expect(&ranks[i], HOCKET_ERR_TIMEOUT, 2, "for rank 2 of 3 in the meeting");
         assert_int_equal(ranks[i].error.rank_count, 1);
     }
+}
+
+/* Rank 1 answers to the choice of a backend what is no status. */
+static hocket_status say_nonsense(wire_rank *rank)
+{
+    char name[HK_BACKEND_MAX];
+    int32_t code = 1000, codes[2];
+    hk_meeting *meeting;
+    const hocket_transport *transport;
+    void *self;
+    strcpy(rank->settings.backend, "tcp");
+    if (rank->settings.rank == 0)
+        return hk_backend_open(&rank->settings, rank->deadline, &transport, &self);
+    hocket_status status = hk_meeting_open(&rank->settings, rank->deadline, &meeting);
+    if (status == HOCKET_OK)
+        status = hk_meeting_broadcast(meeting, name, sizeof name);
+    if (status == HOCKET_OK)
+        status = hk_meeting_all_gather(meeting, &code, sizeof code, codes);
+    hk_meeting_close(meeting);
+    return status;
+}
+
+static void a_status_that_is_none_is_told(void **state)
+{
+    (void)state;
+    char where[HK_COORDINATOR_MAX];
+    wire_rank ranks[2];
+    wire_free_port("127.0.0.1", where);
+    wire_make_ranks(ranks, 2, where, WIRE_SECRET, WIRE_SECONDS, NULL);
+    wire_run(ranks, 2, say_nonsense);
+    expect(&ranks[0], HOCKET_ERR_PROTOCOL, 1, "rank 1 says status 1000");
 }
 
 static void without_rank_0_the_others_say_so(void **state)
@@ -525,6 +557,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_meet_and_exchange),
+        cmocka_unit_test(a_status_that_is_none_is_told),
         cmocka_unit_test(ranks_meet_without_a_secret_on_loopback),
         cmocka_unit_test(ranks_meet_at_any_address_and_at_a_name),
         cmocka_unit_test(ranks_meet_at_the_name_of_the_host),

@@ -154,8 +154,8 @@ typedef void (*hocket_reduce_fn)(const void *in, void *inout, size_t count, void
 HOCKET_API hocket_status hocket_reduce_create(hocket_reduce_fn fn, void *context, bool commutative,
                                               hocket_reduce *reduce);
 
-/* Gives the number back. A call that was made before keeps the function, which with its context must
- * stay until that call is done. Numbers that were never made are ignored. */
+/* Gives the number back. A call that was made before keeps the function, which with its context
+ * must stay until that call is done. Numbers that were never made are ignored. */
 HOCKET_API void hocket_reduce_free(hocket_reduce reduce);
 
 /* === Groups =================================================================================== */

@@ -17,6 +17,17 @@ const char *hocket_status_name(hocket_status status)
     return "unknown status";
 }
 
+bool hk_status_is_failure(int64_t code)
+{
+    switch (code) {
+#define STATUS_CASE(name, value, words, text) case value:
+        HOCKET_STATUS_LIST(STATUS_CASE)
+#undef STATUS_CASE
+        return code != HOCKET_OK;
+    }
+    return false;
+}
+
 const char *hocket_last_error(void)
 {
     return last.text;

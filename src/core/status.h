@@ -34,6 +34,9 @@ hocket_status hk_fail_memory(size_t bytes, const char *what);
  */
 hocket_status hk_fail_prefix(const char *format, ...) HK_PRINTF(1, 2);
 
+/* Whether a number that came from outside is one of the failures. */
+bool hk_status_is_failure(int64_t code);
+
 /* Fill an error without touching this thread's; hk_fail_with makes it this thread's and returns its
  * status. */
 void hk_error_set(hk_error *error, hocket_status status, const char *format, ...) HK_PRINTF(3, 4);

@@ -214,7 +214,7 @@ static hk_comm *find_comm(hk_endpoint *endpoint, uint64_t context)
 
 static void heard_broken(hk_comm *comm, const news *head, const int32_t *ranks, const char *text)
 {
-    if (head->status < HOCKET_ERR_INVALID || head->status > HOCKET_ERR_ABORTED)
+    if (!hk_status_is_failure(head->status))
         return;
     hk_error error;
     hk_error_set(&error, (hocket_status)head->status, "%.*s", (int)head->text_length, text);

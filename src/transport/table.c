@@ -195,9 +195,13 @@ static hocket_status all_agree(hk_meeting *meeting, hocket_status mine)
     if (status != HOCKET_OK)
         return status;
     for (int i = 0; i < size; i++)
-        if (codes[i] != HOCKET_OK)
+        if (hk_status_is_failure(codes[i]))
             return hk_fail_rank((hocket_status)codes[i], i,
                                 "rank %d does not have rank 0's choice of backend", i);
+        else if (codes[i] != HOCKET_OK)
+            return hk_fail_rank(HOCKET_ERR_PROTOCOL, i,
+                                "rank %d says status %d of rank 0's choice of backend", i,
+                                (int)codes[i]);
     return HOCKET_OK;
 }
 

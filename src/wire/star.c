@@ -91,7 +91,7 @@ static hocket_status take_error(const hk_star *star, unsigned char *bytes)
     uint32_t status = hk_get_u32(bytes), count = hk_get_u32(bytes + 4);
     char *text = (char *)bytes + 8 + 4 * HK_ERROR_RANKS_MAX;
     text[HK_ERROR_TEXT_MAX - 1] = '\0';
-    if (status < HOCKET_ERR_INVALID || status > HOCKET_ERR_ABORTED || count > HK_WORLD_MAX)
+    if (!hk_status_is_failure(status) || count > HK_WORLD_MAX)
         return hk_fail_rank(HOCKET_ERR_PROTOCOL, 0, "rank 0 tells of a failure that cannot be");
     hk_error error;
     hk_error_set(&error, (hocket_status)status, "%s", text);
