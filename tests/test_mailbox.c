@@ -105,11 +105,11 @@ static hk_message *begin(fixture *f, size_t length, uint64_t ticket)
     return done ? NULL : message;
 }
 
-static bool feed(fixture *f, hk_message *message, const char *bytes)
+static bool feed(hk_message *message, const char *bytes)
 {
     size_t count = strlen(bytes);
     memcpy(hk_message_space(message), bytes, count);
-    return hk_mailbox_arrived(&f->box, message, count);
+    return hk_mailbox_arrived(message, count);
 }
 
 static void arrive_from(fixture *f, int from, uint64_t context, uint32_t tag, const char *text)
@@ -119,7 +119,7 @@ static void arrive_from(fixture *f, int from, uint64_t context, uint32_t tag, co
         hk_mailbox_arrive(&f->box, from, context, tag, strlen(text), 0, NULL, &done);
     assert_non_null(message);
     if (!done)
-        feed(f, message, text);
+        feed(message, text);
 }
 
 static void arrive(fixture *f, const char *text)
@@ -254,10 +254,10 @@ static void taking_needs_no_length(void **state)
     assert_got(&op, "awaited");
     free(op.buffer);
     hk_message *message = begin(f, 6, 0);
-    feed(f, message, "hal");
+    feed(message, "hal");
     post_take(f, &op);
     assert_false(op.done);
-    assert_true(feed(f, message, "ves"));
+    assert_true(feed(message, "ves"));
     assert_got(&op, "halves");
     free(op.buffer);
 }
@@ -271,10 +271,10 @@ static void what_was_claimed_is_unread_again_and_first(void **state)
     hocket_op op, taken;
     post(f, &op, buffer, sizeof buffer);
     hk_message *message = begin(f, 6, 0);
-    feed(f, message, "fir");
+    feed(message, "fir");
     hk_mailbox_cancel(&f->box, &op);
     memset(buffer, 0, sizeof buffer);
-    assert_false(feed(f, message, "st!"));
+    assert_false(feed(message, "st!"));
     arrive(f, "second");
     assert_false(op.done);
     post_take(f, &taken);
@@ -291,10 +291,10 @@ static void taking_can_be_taken_back(void **state)
     hocket_op op;
     post_take(f, &op);
     hk_message *message = begin(f, 4, 0);
-    feed(f, message, "ab");
+    feed(message, "ab");
     hk_mailbox_cancel(&f->box, &op);
     assert_null(op.buffer);
-    feed(f, message, "cd");
+    feed(message, "cd");
     post(f, &op, buffer, sizeof buffer);
     assert_got(&op, "abcd");
 }
@@ -309,10 +309,10 @@ static void the_next_in_the_row_gets_it(void **state)
     post(f, &ops[1], buffers[1], 2);
     post(f, &ops[2], buffers[2], 8);
     hk_message *message = begin(f, 4, 0);
-    feed(f, message, "ab");
+    feed(message, "ab");
     hk_mailbox_cancel(&f->box, &ops[0]);
     assert_ended(&ops[1], HOCKET_ERR_INVALID);
-    assert_true(feed(f, message, "cd"));
+    assert_true(feed(message, "cd"));
     assert_got(&ops[2], "abcd");
     assert_int_equal(f->reads, 1); /* the sender hears of it once */
     assert_int_equal(f->read, hk_mailbox_cost(4));
@@ -345,7 +345,7 @@ static void a_message_without_memory_is_lost_alone(void **state)
     post_take(f, &second);
     assert_ended(&second, HOCKET_ERR_NO_MEMORY);
     assert_null(hk_message_space(message));
-    assert_false(hk_mailbox_arrived(&f->box, message, NO_SUCH_LENGTH));
+    assert_false(hk_mailbox_arrived(message, NO_SUCH_LENGTH));
     post(f, &first, buffer, sizeof buffer);
     assert_false(first.done);
     arrive(f, "next");
@@ -370,7 +370,7 @@ static void an_announced_message_is_asked_for_when_claimed(void **state)
     post(f, &op, buffer, sizeof buffer);
     assert_int_equal(f->claims, 1);
     assert_false(op.done);
-    assert_true(feed(f, f->claimed, "long"));
+    assert_true(feed(f->claimed, "long"));
     assert_got(&op, "long");
     assert_int_equal(f->reads, 0); /* its sender did not count it */
 }
@@ -420,7 +420,7 @@ static void an_empty_announced_message_ends_with_its_answer(void **state)
     post(f, &op, NULL, 0);
     assert_false(op.done);
     assert_int_equal(f->claims, 1);
-    assert_true(hk_mailbox_arrived(&f->box, asked, 0));
+    assert_true(hk_mailbox_arrived(asked, 0));
     assert_ended(&op, HOCKET_OK);
 }
 
@@ -495,7 +495,7 @@ static void what_is_on_its_way_into_a_forgotten_context_passes_by(void **state)
     char buffer[8];
     hocket_op op;
     hk_message *partial = begin(f, 4, 0);
-    feed(f, partial, "ab");
+    feed(partial, "ab");
     begin(f, 4, 11);
     post_take(f, &op);
     hk_mailbox_cancel(&f->box, &op);
@@ -504,14 +504,14 @@ static void what_is_on_its_way_into_a_forgotten_context_passes_by(void **state)
     hk_mailbox_forget(&f->box, CONTEXT);
     assert_int_equal(lanes(f), 0);
     assert_null(hk_message_space(partial));
-    assert_false(hk_mailbox_arrived(&f->box, partial, 2)); /* and is freed: leak checkers look */
+    assert_false(hk_mailbox_arrived(partial, 2)); /* and is freed: leak checkers look */
     begin(f, 4, 12);
     post(f, &op, buffer, sizeof buffer);
     hk_mailbox_cancel(&f->box, &op);
     hk_message *asked = f->claimed;
     hk_mailbox_forget(&f->box, CONTEXT);
     assert_null(hk_message_space(asked));
-    assert_false(hk_mailbox_arrived(&f->box, asked, 4));
+    assert_false(hk_mailbox_arrived(asked, 4));
     assert_int_equal(f->drops, 1); /* asked for, the second was none of the announced any more */
 }
 

@@ -381,7 +381,7 @@ static void arrived(hk_link *link, size_t bytes)
 {
     hk_message *message = link->incoming;
     bool whole = message->arrived + bytes == message->length;
-    hk_mailbox_arrived(link->box, message, bytes);
+    hk_mailbox_arrived(message, bytes);
     if (whole)
         link->incoming = NULL;
 }

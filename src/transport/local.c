@@ -196,7 +196,7 @@ static void claimed(void *owner, hk_message *message)
     release_offer(o, 1);
     pthread_mutex_unlock(&me->world->lock);
     if (there)
-        hk_mailbox_arrived(&me->box, message, message->length);
+        hk_mailbox_arrived(message, message->length);
     else
         hk_mailbox_withdraw(&me->box, message);
 }

@@ -302,9 +302,8 @@ uint8_t *hk_message_space(const hk_message *message)
     return start != NULL ? start + message->arrived : NULL;
 }
 
-bool hk_mailbox_arrived(hk_mailbox *box, hk_message *message, size_t bytes)
+bool hk_mailbox_arrived(hk_message *message, size_t bytes)
 {
-    (void)box;
     message->ticket = 0; /* from now on like any other */
     message->arrived += bytes;
     return settle(message);

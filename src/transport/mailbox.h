@@ -80,7 +80,7 @@ uint8_t *hk_message_space(const hk_message *message);
 
 /* bytes more are in place. True: the message was complete and claimed, its receive is completed,
  * and it is gone. Unclaimed, it waits. */
-bool hk_mailbox_arrived(hk_mailbox *box, hk_message *message, size_t bytes);
+bool hk_mailbox_arrived(hk_message *message, size_t bytes);
 
 /* The sender took an announced message back. */
 void hk_mailbox_withdraw(hk_mailbox *box, hk_message *message);

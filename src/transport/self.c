@@ -7,12 +7,12 @@
 /* A message above the window waits in its sender's memory until a receive has claimed it. */
 static void claimed(void *owner, hk_message *message)
 {
-    hk_endpoint *endpoint = owner;
+    (void)owner;
     hocket_op *send = message->source;
     if (message->length > 0)
         memcpy(hk_message_space(message), send->buffer, message->length);
     send->scratch[0] = NULL;
-    hk_mailbox_arrived(&endpoint->own, message, message->length);
+    hk_mailbox_arrived(message, message->length);
     hocket_op_complete(send, HOCKET_OK, 0);
 }
 

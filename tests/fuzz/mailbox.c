@@ -133,7 +133,7 @@ static void bytes(world *w, fuzz_input *input)
         space[i] = (uint8_t)(message->arrived + i);
     if (count == left)
         w->incoming[from] = NULL;
-    hk_mailbox_arrived(&w->box, message, count);
+    hk_mailbox_arrived(message, count);
 }
 
 static hk_message *take_asked(world *w, int at)
@@ -151,7 +151,7 @@ static void answer(world *w, fuzz_input *input)
         return;
     hk_message *message = take_asked(w, at % w->asked_count);
     if (message->length == 0)
-        hk_mailbox_arrived(&w->box, message, 0);
+        hk_mailbox_arrived(message, 0);
     else
         w->incoming[message->from] = message;
 }
