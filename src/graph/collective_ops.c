@@ -84,7 +84,9 @@ static hocket_status infer_all_reduce(hocket_op_call *call)
     return status == HOCKET_OK ? group_of(call, &group) : status;
 }
 
-static hocket_status infer_all_gather(hocket_op_call *call)
+/* Where all ranks' blocks lie side by side, the axis is as many times as long: in the result of a
+ * gather, in x of a scatter. */
+static hocket_status infer_blocks(hocket_op_call *call, bool gather)
 {
     hocket_group *group;
     int axis = 0;
@@ -94,34 +96,29 @@ static hocket_status infer_all_gather(hocket_op_call *call)
     if (status != HOCKET_OK)
         return status;
     call->output_type = call->input_types[0];
+    int64_t *length = &call->output_type.dims[axis];
     int world = hocket_world_size(group);
-    if (call->output_type.dims[axis] > INT64_MAX / world)
+    if (gather && *length > INT64_MAX / world)
         return hocket_op_error(call, HOCKET_ERR_INVALID, "%s of %d ranks is too much",
                                HK_TYPE_TEXT(&call->output_type), world);
-    call->output_type.dims[axis] *= world;
+    if (!gather && *length % world != 0)
+        return hocket_op_error(call, HOCKET_ERR_INVALID,
+                               "x is %s: axis %d cannot be divided among %d ranks",
+                               HK_TYPE_TEXT(&call->output_type), axis, world);
+    *length = gather ? *length * world : *length / world;
     return HOCKET_OK;
+}
+
+static hocket_status infer_all_gather(hocket_op_call *call)
+{
+    return infer_blocks(call, true);
 }
 
 static hocket_status infer_reduce_scatter(hocket_op_call *call)
 {
-    hocket_group *group;
     hocket_reduce reduce;
-    int axis = 0;
-    hocket_status status = axis_of(call, &axis);
-    if (status == HOCKET_OK)
-        status = reduce_of(call, &reduce);
-    if (status == HOCKET_OK)
-        status = group_of(call, &group);
-    if (status != HOCKET_OK)
-        return status;
-    call->output_type = call->input_types[0];
-    int world = hocket_world_size(group);
-    if (call->output_type.dims[axis] % world != 0)
-        return hocket_op_error(call, HOCKET_ERR_INVALID,
-                               "x is %s: axis %d cannot be divided among %d ranks",
-                               HK_TYPE_TEXT(&call->output_type), axis, world);
-    call->output_type.dims[axis] /= world;
-    return HOCKET_OK;
+    hocket_status status = reduce_of(call, &reduce);
+    return status == HOCKET_OK ? infer_blocks(call, false) : status;
 }
 
 static hocket_status infer_broadcast(hocket_op_call *call)
