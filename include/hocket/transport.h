@@ -126,6 +126,13 @@ typedef struct hocket_collectives {
     hocket_status (*broadcast)(void *team, void *data, size_t count, hocket_dtype dtype, int root,
                                hocket_patience *patience);
     hocket_status (*barrier)(void *team, hocket_patience *patience);
+
+    /* Optional: memory for hocket_alloc that the group's members reach without a copy, 64-byte
+     * aligned and zeroed. Not collective; from any thread, also beside a collective.
+     * HOCKET_ERR_UNSUPPORTED: take the transport's, or plain memory. dealloc is false for memory
+     * that is not of this alloc. */
+    hocket_status (*alloc)(void *team, size_t bytes, void **memory);
+    bool (*dealloc)(void *team, void *memory);
 } hocket_collectives;
 
 /* === The transport ============================================================================ */

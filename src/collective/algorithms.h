@@ -1,6 +1,6 @@
-/* The algorithms, over any transport; the caller says which (transport/choices.h). Buffers and counts are as
- * in hocket.h; the world has two ranks or more and the whole vector is not empty. Every rank of the
- * group calls the same one.
+/* The algorithms, over any transport; the caller says which (transport/choices.h). Buffers and
+ * counts are as in hocket.h; the world has two ranks or more and the whole vector is not empty.
+ * Every rank of the group calls the same one.
  *
  * Where a sum is made, it is the fold in rank order ((x0 + x1) + x2) + ..., made by one rank for
  * all or by all alike, halves in float32 and rounded once; so all algorithms have the same bits.

@@ -2,9 +2,9 @@
  * recv means in place, and where the sizes differ the smaller buffer may be this rank's own block
  * of the larger one.
  *
- * Each function picks the transport's native form, or an algorithm by transport/choices.c, or (on a delegate
- * that cannot send to any rank) a composition of native ones. All ranks pick alike, since they pick
- * by what they agree on.
+ * Each function picks the transport's native form, or an algorithm by transport/choices.c, or (on a
+ * delegate that cannot send to any rank) a composition of native ones. All ranks pick alike, since
+ * they pick by what they agree on.
  */
 #ifndef HK_COLLECTIVE_COLLECTIVE_H
 #define HK_COLLECTIVE_COLLECTIVE_H

@@ -55,12 +55,39 @@ static void leave(const hocket_group *group)
 static void give_back(hocket_group *group, void *memory)
 {
     void *self;
+    const hk_team *team = &group->team;
+    if (team->native != NULL && team->native->dealloc != NULL &&
+        team->native->dealloc(team->handle, memory))
+        return;
     const hocket_transport *transport = enter(group, &self);
     if (transport->dealloc != NULL)
         transport->dealloc(self, memory);
     else
         free(memory);
     leave(group);
+}
+
+/* The members' own, the transport's, or plain memory. */
+static hocket_status get(hocket_group *group, size_t bytes, void **memory)
+{
+    const hk_team *team = &group->team;
+    hocket_status status = HOCKET_ERR_UNSUPPORTED;
+    if (team->native != NULL && team->native->alloc != NULL)
+        status = team->native->alloc(team->handle, bytes, memory);
+    if (status != HOCKET_ERR_UNSUPPORTED)
+        return status;
+    void *self;
+    const hocket_transport *transport = enter(group, &self);
+    bool its_own = transport->alloc != NULL;
+    if (its_own)
+        status = transport->alloc(self, bytes, memory);
+    leave(group);
+    if (its_own)
+        return status;
+    if ((*memory = aligned_alloc(ALIGNMENT, bytes)) == NULL)
+        return hk_fail_memory(bytes, "hocket_alloc");
+    memset(*memory, 0, bytes);
+    return HOCKET_OK;
 }
 
 hocket_status hocket_alloc(hocket_group *group, size_t bytes, void **memory)
@@ -74,16 +101,8 @@ hocket_status hocket_alloc(hocket_group *group, size_t bytes, void **memory)
     size_t whole = bytes + ALIGNMENT - bytes % ALIGNMENT;
     if (whole < bytes)
         return hk_fail_memory(bytes, "hocket_alloc");
-    void *self, *got = NULL;
-    const hocket_transport *transport = enter(group, &self);
-    bool its_own = transport->alloc != NULL;
-    if (its_own)
-        status = transport->alloc(self, whole, &got);
-    leave(group);
-    if (!its_own && (got = aligned_alloc(ALIGNMENT, whole)) == NULL)
-        status = hk_fail_memory(bytes, "hocket_alloc");
-    else if (!its_own)
-        memset(got, 0, whole);
+    void *got = NULL;
+    status = get(group, whole, &got);
     if (status == HOCKET_OK && (status = remember(group, got, true)) != HOCKET_OK)
         give_back(group, got);
     if (status == HOCKET_OK)

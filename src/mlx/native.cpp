@@ -339,6 +339,8 @@ const hocket_collectives mlx_collectives = {
     .reduce_scatter = reduce_scatter,
     .broadcast = nullptr,
     .barrier = barrier,
+    .alloc = nullptr,
+    .dealloc = nullptr,
 };
 
 std::optional<Engine> engine_of(const hocket_group *group)

@@ -37,6 +37,8 @@ void hk_segment_detach(hk_segment *segment);
 /* segment_linux.c, segment_macos.c: an object of that size by any name or none; and the same from a
  * ticket. Return a descriptor or -1 with errno. */
 int hk_segment_object(size_t bytes, hk_segment *segment);
+/* Whether what is made here is gone with its maker even before it is settled. */
+bool hk_segment_is_nameless(void);
 int hk_segment_find(const hk_segment_ticket *ticket);
 void hk_segment_forget(hk_segment *segment);
 

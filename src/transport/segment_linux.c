@@ -20,6 +20,11 @@ int hk_segment_object(size_t bytes, hk_segment *segment)
     return fd;
 }
 
+bool hk_segment_is_nameless(void)
+{
+    return true;
+}
+
 int hk_segment_find(const hk_segment_ticket *ticket)
 {
     char path[64];

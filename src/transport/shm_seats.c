@@ -1,0 +1,168 @@
+#include "transport/shm_seats.h"
+
+#include "transport/state.h"
+#include <assert.h>
+#include <string.h>
+
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a lock would not be shared with other processes");
+
+#define STAGES_BYTES_MAX (16u << 20) /* of all members together */
+#define STAGE_BYTES_MAX (512u << 10)
+#define SPINS 256 /* looks at a line before the wait becomes one of patience */
+
+size_t hk_shm_stage_bytes(int members)
+{
+    size_t share = STAGES_BYTES_MAX / 2 / (size_t)members;
+    size_t size = share < STAGE_BYTES_MAX ? share : STAGE_BYTES_MAX;
+    return size - size % HK_LINE;
+}
+
+size_t hk_shm_segment_bytes(int members)
+{
+    size_t each = sizeof(hk_seat) + 2 * HK_SLOT_BYTES + 2 * hk_shm_stage_bytes(members);
+    return HK_SEGMENT_HEAD + HK_APART + (size_t)members * each;
+}
+
+int hk_shm_other(const hk_shm *shm, int i)
+{
+    return (shm->rank + i) % shm->size;
+}
+
+/* === Posts =================================================================================== */
+
+/* Somebody has called something else: the roll call finds out who called what. */
+static hocket_status disagree(hocket_patience *patience)
+{
+    hk_call *call = patience->call;
+    hk_endpoint_lock(call->comm->endpoint);
+    hk_news_roll_call(call->comm, &call->what);
+    hk_endpoint_unlock(call->comm->endpoint);
+    hocket_status status = HOCKET_OK;
+    while (status == HOCKET_OK)
+        status = hocket_patience_wait(patience);
+    return status;
+}
+
+static uint64_t look(const hk_post *post)
+{
+    return atomic_load_explicit(&post->word, memory_order_acquire);
+}
+
+/* Until this member has posted that operation; *word is what it said. */
+static hocket_status wait_word(hk_shm *shm, int member, uint32_t operation,
+                               hocket_patience *patience, uint64_t *word)
+{
+    const hk_post *post = &shm->seats[member].post[operation % 2];
+    hocket_status status = HOCKET_OK;
+    hk_patience_begin(patience, member);
+    for (int spins = 0; (uint32_t)((*word = look(post)) >> 32) != operation; spins++)
+        if (spins >= SPINS && (status = hocket_patience_wait(patience)) != HOCKET_OK)
+            return status;
+    shm->posted[member] = operation;
+    return HOCKET_OK;
+}
+
+hocket_status hk_shm_wait_post(hk_shm *shm, int member, hocket_patience *patience)
+{
+    uint64_t word;
+    hocket_status status = wait_word(shm, member, shm->operations, patience, &word);
+    if (status == HOCKET_OK && (uint32_t)word != patience->call->tag)
+        return disagree(patience);
+    return status;
+}
+
+hocket_status hk_shm_wait_posts(hk_shm *shm, hocket_patience *patience)
+{
+    hocket_status status = HOCKET_OK;
+    for (int i = 1; i < shm->size && status == HOCKET_OK; i++)
+        status = hk_shm_wait_post(shm, hk_shm_other(shm, i), patience);
+    return status;
+}
+
+static uint8_t *slot(const hk_shm *shm, int member)
+{
+    return shm->slots + ((size_t)member * 2 + shm->operations % 2) * HK_SLOT_BYTES;
+}
+
+const void *hk_shm_posted(const hk_shm *shm, int member, size_t bytes)
+{
+    if (bytes > HK_POST_BYTES)
+        return slot(shm, member);
+    return shm->seats[member].post[shm->operations % 2].data;
+}
+
+/* The line is free when all others have posted the operation before. */
+hocket_status hk_shm_post(hk_shm *shm, const void *data, size_t bytes, hocket_patience *patience)
+{
+    uint32_t last = shm->operations, next = ++shm->operations;
+    hocket_status status = HOCKET_OK;
+    uint64_t word;
+    for (int i = 0; i < shm->size && status == HOCKET_OK; i++)
+        if (i != shm->rank && shm->posted[i] != last)
+            status = wait_word(shm, i, last, patience, &word);
+    if (status != HOCKET_OK)
+        return status;
+    hk_post *mine = &shm->seats[shm->rank].post[next % 2];
+    if (bytes > 0)
+        memcpy(bytes > HK_POST_BYTES ? slot(shm, shm->rank) : mine->data, data, bytes);
+    atomic_store_explicit(&mine->word, (uint64_t)next << 32 | patience->call->tag,
+                          memory_order_release);
+    return HOCKET_OK;
+}
+
+/* === Phases ================================================================================== */
+
+uint8_t *hk_shm_stage(const hk_shm *shm, int member)
+{
+    return shm->stages + ((size_t)member * 2 + shm->chunks % 2) * shm->stage_bytes;
+}
+
+static uint64_t phase_of(uint64_t chunk, hk_step step)
+{
+    return 2 * chunk + (uint64_t)step;
+}
+
+void hk_shm_say(hk_shm *shm, hk_step step)
+{
+    atomic_store_explicit(&shm->seats[shm->rank].phase, phase_of(shm->chunks, step),
+                          memory_order_release);
+}
+
+hocket_status hk_shm_wait_chunk(hk_shm *shm, int member, uint64_t chunk, hk_step step,
+                                hocket_patience *patience)
+{
+    const _Atomic uint64_t *phase = &shm->seats[member].phase;
+    uint64_t wanted = phase_of(chunk, step), *seen = &shm->phases[member];
+    hocket_status status = HOCKET_OK;
+    if (*seen >= wanted)
+        return HOCKET_OK;
+    hk_patience_begin(patience, member);
+    for (int spins = 0; (*seen = atomic_load_explicit(phase, memory_order_acquire)) < wanted;
+         spins++)
+        if (spins >= SPINS && (status = hocket_patience_wait(patience)) != HOCKET_OK)
+            return status;
+    return HOCKET_OK;
+}
+
+hocket_status hk_shm_wait_step(hk_shm *shm, int member, hk_step step, hocket_patience *patience)
+{
+    return hk_shm_wait_chunk(shm, member, shm->chunks, step, patience);
+}
+
+hocket_status hk_shm_wait_steps(hk_shm *shm, hk_step step, hocket_patience *patience)
+{
+    hocket_status status = HOCKET_OK;
+    for (int i = 1; i < shm->size && status == HOCKET_OK; i++)
+        status = hk_shm_wait_step(shm, hk_shm_other(shm, i), step, patience);
+    return status;
+}
+
+/* Its stage is free when all others are in the chunk before. */
+hocket_status hk_shm_next_chunk(hk_shm *shm, hocket_patience *patience)
+{
+    shm->chunks++;
+    hocket_status status = HOCKET_OK;
+    for (int i = 1; i < shm->size && status == HOCKET_OK; i++)
+        status = hk_shm_wait_chunk(shm, hk_shm_other(shm, i), shm->chunks - 1, HK_READY, patience);
+    return status;
+}

@@ -1,0 +1,86 @@
+/* What lies in a group's shared segment, and how its members take turns there. docs/shm.md has the
+ * picture.
+ *
+ * Two counters that all members advance alike: `operations`, one a call, picks post and slot
+ * [operations % 2]; `chunks`, one a piece of an operation of several steps, picks stage[chunks %
+ * 2]. Who has posted operation k has finished k - 1, and whose phase is 2 t + 1 or more has
+ * finished chunk t - 1: so what belongs to k - 2, or t - 2, may be overwritten. */
+#ifndef HK_TRANSPORT_SHM_SEATS_H
+#define HK_TRANSPORT_SHM_SEATS_H
+
+#include "transport/call.h"
+#include "transport/segment.h"
+#include "transport/shm_memory.h"
+#include <stdalign.h>
+#include <stdatomic.h>
+
+#define HK_LINE 64
+#define HK_APART 128              /* processors fetch lines in pairs */
+#define HK_POST_BYTES 56          /* that ride in a posted line */
+#define HK_SLOT_BYTES (16u << 10) /* that lie beside it */
+
+typedef struct hk_post {
+    alignas(HK_APART) _Atomic uint64_t word; /* number of the operation << 32 | fingerprint */
+    uint8_t data[HK_POST_BYTES];
+} hk_post;
+
+typedef struct hk_seat { /* written by its owner alone */
+    hk_post post[2];
+    alignas(HK_APART) _Atomic uint64_t phase;
+    alignas(HK_APART) hk_directory directory;
+} hk_seat;
+
+typedef struct hk_shm {
+    hk_segment segment;
+    int rank, size;
+    hk_seat *seats;
+    uint8_t *slots, *stages;
+    size_t stage_bytes;
+    bool can_read; /* the others' memory, as they can this rank's */
+    uint32_t operations;
+    uint64_t chunks;
+    uint32_t *posted; /* by member: the operation it was last seen to have posted */
+    uint64_t *phases; /* by member: its phase when last seen */
+    int64_t *pids;
+    const void **inputs; /* to fold, for the length of a call */
+    hk_regions regions;
+} hk_shm;
+
+size_t hk_shm_stage_bytes(int members);
+size_t hk_shm_segment_bytes(int members);
+
+/* === Posts: one an operation ==================================================================
+ *
+ * Says that this rank is in the next operation, with data that the others can look at until this
+ * rank posts the operation after the next: up to HK_SLOT_BYTES. */
+hocket_status hk_shm_post(hk_shm *shm, const void *data, size_t bytes, hocket_patience *patience);
+
+/* Until that member, or all, are in this operation too. Where one has called something else the
+ * group breaks with MISMATCH. */
+hocket_status hk_shm_wait_post(hk_shm *shm, int member, hocket_patience *patience);
+hocket_status hk_shm_wait_posts(hk_shm *shm, hocket_patience *patience);
+
+/* What a member that is in this operation has posted there, so many bytes. */
+const void *hk_shm_posted(const hk_shm *shm, int member, size_t bytes);
+
+/* === Phases: several an operation ============================================================= */
+
+typedef enum hk_step { HK_READY, HK_DONE } hk_step; /* the two things to say of a chunk */
+
+/* Begins a chunk; its stage is free on return. */
+hocket_status hk_shm_next_chunk(hk_shm *shm, hocket_patience *patience);
+void hk_shm_say(hk_shm *shm, hk_step step);
+hocket_status hk_shm_wait_step(hk_shm *shm, int member, hk_step step, hocket_patience *patience);
+hocket_status hk_shm_wait_steps(hk_shm *shm, hk_step step, hocket_patience *patience);
+
+/* The same of another chunk than the present one. */
+hocket_status hk_shm_wait_chunk(hk_shm *shm, int member, uint64_t chunk, hk_step step,
+                                hocket_patience *patience);
+
+/* A member's stage of this chunk: stage_bytes. */
+uint8_t *hk_shm_stage(const hk_shm *shm, int member);
+
+/* The i-th of the other members, as this rank goes round: not all begin with the same. */
+int hk_shm_other(const hk_shm *shm, int i);
+
+#endif
