@@ -409,6 +409,97 @@ static void operations_on_mlx_agree_with_cpu_compiled(void **state)
             compare_case(&cases[i], HOCKET_COMPILED);
 }
 
+/* As on a GPU, where MLX composes what else the cpu device's kernels do. */
+static void operations_of_mlx_alone_agree_with_cpu(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("HOCKET_MLX_KERNELS", "mlx", 1), 0);
+    all_cases(HOCKET_LAZY);
+    assert_int_equal(unsetenv("HOCKET_MLX_KERNELS"), 0);
+}
+
+/* An input that MLX has not laid out row by row, and one that repeats. */
+static void strided_inputs_are_read_as_they_are(void **state)
+{
+    (void)state;
+    const int64_t axes[] = {1, 0, 2};
+    hocket_graph *graph;
+    hocket_node x, row, position, y, rows;
+    float values[2 * 3 * 4], got[2][24];
+    int32_t at = 1;
+    OK(hocket_graph_create(&graph));
+    OK(hocket_graph_input(graph, "x", F32, 3, (int64_t[]){2, 3, 4}, &x));
+    OK(hocket_graph_input(graph, "row", F32, 1, (int64_t[]){4}, &row));
+    OK(hocket_graph_input(graph, "position", HOCKET_INT32, 0, NULL, &position));
+    OK(hocket_graph_transpose(graph, x, axes, &y));
+    OK(hocket_graph_broadcast_to(graph, row, 3, (int64_t[]){3, 1, 4}, &rows));
+    OK(hocket_graph_cache_update(graph, y, rows, position, &y));
+    OK(hocket_graph_output(graph, "y", y));
+    for (int i = 0; i < 24; i++)
+        values[i] = (float)i;
+    for (int d = 0; d < 2; d++) {
+        hocket_executable *executable;
+        OK(hocket_executable_compile(graph, d == 0 ? "cpu" : "mlx", HOCKET_COMPILED, &executable));
+        OK(hocket_executable_set(executable, "x", values, sizeof values));
+        OK(hocket_executable_set(executable, "row", values + 9, 4 * sizeof *values));
+        OK(hocket_executable_set(executable, "position", &at, sizeof at));
+        OK(hocket_executable_run(executable));
+        OK(hocket_executable_read(executable, "y", got[d], sizeof got[d]));
+        hocket_executable_free(executable);
+    }
+    assert_memory_equal(got[0], got[1], sizeof got[0]);
+    assert_true(got[1][0] == 0 && got[1][4] == 9 && got[1][8] == 4 && got[1][12] == 9);
+    hocket_graph_free(graph);
+}
+
+/* A cache that becomes the next run's input; a position behind its end comes out of reading. */
+static void a_cache_goes_from_run_to_run(void **state)
+{
+    (void)state;
+    enum { CAPACITY = 4 };
+    hocket_graph *graph;
+    hocket_executable *executable;
+    hocket_tensor *kept = NULL;
+    hocket_node cache, row, position;
+    float zeros[CAPACITY] = {0}, got[CAPACITY];
+    OK(hocket_graph_create(&graph));
+    OK(hocket_graph_input(graph, "cache", F32, 3, (int64_t[]){1, CAPACITY, 1}, &cache));
+    OK(hocket_graph_input(graph, "row", F32, 3, (int64_t[]){1, 1, 1}, &row));
+    OK(hocket_graph_input(graph, "position", HOCKET_INT32, 0, NULL, &position));
+    OK(hocket_graph_cache_update(graph, cache, row, position, &cache));
+    OK(hocket_graph_output(graph, "cache", cache));
+    OK(hocket_executable_compile(graph, "mlx", HOCKET_COMPILED, &executable));
+    OK(hocket_executable_set(executable, "cache", zeros, sizeof zeros));
+    for (int32_t at = 0; at <= CAPACITY; at++) {
+        float value = (float)(at + 1);
+        hocket_tensor *output = NULL;
+        OK(hocket_executable_set(executable, "row", &value, sizeof value));
+        OK(hocket_executable_set(executable, "position", &at, sizeof at));
+        OK(hocket_executable_run(executable));
+        if (at == CAPACITY) {
+            assert_int_equal(hocket_executable_read(executable, "cache", got, sizeof got),
+                             HOCKET_ERR_INVALID);
+            if (!strstr(hocket_last_error(), "cache_update (node 3): 1 rows at position 4 do not "
+                                             "fit a cache of 4"))
+                fail_msg("%s", hocket_last_error());
+            break;
+        }
+        OK(hocket_executable_output(executable, "cache", &output));
+        OK(hocket_executable_bind(executable, "cache", output));
+        if (at == 1)
+            kept = hocket_tensor_retain(output); /* must not be written over */
+        hocket_tensor_free(output);
+        OK(hocket_executable_read(executable, "cache", got, sizeof got));
+        for (int i = 0; i < CAPACITY; i++)
+            assert_true(got[i] == (i <= at ? (float)(i + 1) : 0));
+    }
+    OK(hocket_tensor_read(kept, got, sizeof got));
+    assert_true(got[1] == 2 && got[2] == 0 && got[3] == 0);
+    hocket_tensor_free(kept);
+    hocket_executable_free(executable);
+    hocket_graph_free(graph);
+}
+
 int main(void)
 {
     if (!mlx_is_built())
@@ -417,6 +508,9 @@ int main(void)
         cmocka_unit_test(operations_on_mlx_agree_with_cpu_eager),
         cmocka_unit_test(operations_on_mlx_agree_with_cpu_lazy),
         cmocka_unit_test(operations_on_mlx_agree_with_cpu_compiled),
+        cmocka_unit_test(operations_of_mlx_alone_agree_with_cpu),
+        cmocka_unit_test(strided_inputs_are_read_as_they_are),
+        cmocka_unit_test(a_cache_goes_from_run_to_run),
     };
     return cmocka_run_group_tests_name("mlx_ops", tests, NULL, NULL);
 }

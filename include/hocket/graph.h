@@ -309,8 +309,8 @@ HOCKET_API hocket_status hocket_graph_argmax(hocket_graph *graph, hocket_node x,
  * compiled mode, on mlx in all. It is copied once where somebody does: a caller that kept the
  * tensor, another executable whose last output it is, or a graph that reads the old one too.
  *
- * On cpu a position that does not fit is HOCKET_ERR_INVALID when run; on mlx it is not checked.
- * --- */
+ * A position that does not fit is HOCKET_ERR_INVALID: on cpu when run, on mlx when evaluated. MLX's
+ * GPUs do not check it and write the rows where they just fit. --- */
 
 /* Rotates pairs of x [heads, rows, size]: row i, pair j by the angle (position + i) *
  * base^(-2j / size). interleaved: pairs are elements 2j and 2j + 1, else j and j + size / 2. The

@@ -5,7 +5,9 @@
  *
  * libhocket opens libhocket-mlx, and with it MLX, when something of it is asked for; on Linux it
  * opens OpenBLAS before, as MLX's wheel has a BLAS that is some 30 times slower. To measure that,
- * HOCKET_BLAS=reference in the environment leaves MLX its own.
+ * HOCKET_BLAS=reference in the environment leaves MLX its own. Where MLX computes on the cpu, the
+ * device mlx does some operations by libhocket's own kernels; HOCKET_MLX_KERNELS=mlx leaves those
+ * to MLX, too.
  *
  * For programs that use MLX themselves, and link libhocket-mlx beside libhocket:
  *

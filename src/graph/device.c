@@ -49,6 +49,13 @@ hocket_status hk_device_add(const hk_device *device)
     return HOCKET_OK;
 }
 
+static bool find_host_kernel(const char *op, hk_kernel *kernel, bool *in_place)
+{
+    const hocket_op_def *def = hk_op_find(op);
+    *in_place = def && (def->flags & HOCKET_OP_IN_PLACE) != 0;
+    return hk_kernel_find(op, &hk_device_cpu, kernel);
+}
+
 hocket_status hk_device_get(const char *name, const hk_device **device)
 {
     *device = NULL;
@@ -64,8 +71,11 @@ hocket_status hk_device_get(const char *name, const hk_device **device)
     hocket_status status = hk_plugin_mlx(&plugin);
     if (status == HOCKET_OK && plugin->device == NULL)
         status = hk_fail(HOCKET_ERR_UNAVAILABLE, "libhocket-mlx has no device");
+    const hk_device *mlx = status == HOCKET_OK ? plugin->device : NULL;
+    if (mlx && mlx->size == sizeof *mlx && mlx->adopt)
+        mlx->adopt(find_host_kernel);
     if (status == HOCKET_OK)
-        status = hk_device_add(plugin->device);
+        status = hk_device_add(mlx);
     if (status != HOCKET_OK)
         return hk_fail_prefix("device 'mlx': ");
     *device = plugin->device;

@@ -20,6 +20,9 @@ typedef struct hk_kernel {
     void *context;
 } hk_kernel;
 
+/* Finds the cpu device's kernel for an operation, and whether it may write over input 0. */
+typedef bool (*hk_host_fn)(const char *op, hk_kernel *kernel, bool *in_place);
+
 /* Composes a whole run: given a handle for each parameter and input (the caller's), makes one for
  * each result (the receiver's to release). On failure, which is the composing kernel's, all results
  * are NULL. */
@@ -51,6 +54,10 @@ typedef struct hk_device {
                            void **program);
     hocket_status (*run_program)(void *program, void *const *inputs, void **results);
     void (*free_program)(void *program);
+
+    /* (composes, optional) Called before anything else: what a device may use for operations on
+     * arrays that lie in the host's memory. */
+    void (*adopt)(hk_host_fn find);
 } hk_device;
 
 /* "cpu", or "mlx", which loads libhocket-mlx on first use. HOCKET_ERR_UNAVAILABLE says why not. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "mlx/guard.h"
+#include "mlx/host.h"
 #include "mlx/lanes.h"
 
 namespace hk
@@ -161,6 +162,7 @@ const hk_device mlx_device = {
     .trace = trace,
     .run_program = run_program,
     .free_program = free_program,
+    .adopt = adopt_host_kernels,
 };
 
 } // namespace hk

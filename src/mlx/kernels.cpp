@@ -6,10 +6,13 @@
 #include <mlx/fast.h>
 
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <span>
 
 #include "mlx/collectives.h"
 #include "mlx/guard.h"
+#include "mlx/host.h"
 
 namespace hk
 {
@@ -60,6 +63,19 @@ struct Call {
 };
 
 using Compose = mx::array (*)(const Call &call);
+
+/* Operations that the cpu device's kernels do better than what MLX's cpu would compose; its GPUs
+ * have their own way, which HOCKET_MLX_KERNELS=mlx takes anywhere. */
+bool host_serves(const Call &call)
+{
+    const char *whose = getenv("HOCKET_MLX_KERNELS");
+    return call.stream.device == mx::Device::cpu && !(whose && strcmp(whose, "mlx") == 0);
+}
+
+template <Compose otherwise> mx::array by_host(const Call &call)
+{
+    return host_serves(call) ? compose_on_host(call.raw, call.stream) : otherwise(call);
+}
 
 /* MLX's GPUs have no float64; MLX computes it on the cpu. */
 mx::Stream stream_of(const hocket_op_call &call)
@@ -155,8 +171,19 @@ mx::array cast(const Call &call)
 
 /* === Products, norms, reductions ============================================================== */
 
+/* One row times a matrix. MLX would hand it to a product of matrices, which copies the right one
+ * to where it likes it, for a single use of each element. */
+bool is_one_row(const Call &call)
+{
+    const hocket_type &type = call.raw.output_type;
+    return call.raw.input_types[1].rank == 2 && type.dims[type.rank - 1] > 0 &&
+           hocket_type_count(&type) == static_cast<size_t>(type.dims[type.rank - 1]);
+}
+
 mx::array matmul(const Call &call)
 {
+    if (is_one_row(call) && host_serves(call))
+        return compose_on_host(call.raw, call.stream);
     mx::array left = widened(call, call.input(0)), right = widened(call, call.input(1));
     if (call.integer("transpose_left", 0) != 0)
         left = mx::swapaxes(left, -1, -2, call.stream);
@@ -499,17 +526,17 @@ const hk_kernel mlx_kernels[] = {
     {"cast", kernel<cast>, nullptr},
     {"matmul", kernel<matmul>, nullptr},
     {"softmax", kernel<softmax>, nullptr},
-    {"rms_norm", kernel<rms_norm>, nullptr},
+    {"rms_norm", kernel<by_host<rms_norm>>, nullptr},
     {"layer_norm", kernel<layer_norm>, nullptr},
     {"sum", kernel<reduce<mx::sum>>, nullptr},
     {"mean", kernel<reduce<mx::mean>>, nullptr},
     {"max", kernel<reduce<mx::max>>, nullptr},
     {"min", kernel<reduce<mx::min>>, nullptr},
     {"argmax", kernel<argmax>, nullptr},
-    {"quantized_linear", kernel<quantized_linear>, nullptr},
-    {"rope", kernel<rope>, nullptr},
-    {"cache_update", kernel<cache_update>, nullptr},
-    {"attention", kernel<attention>, nullptr},
+    {"quantized_linear", kernel<by_host<quantized_linear>>, nullptr},
+    {"rope", kernel<by_host<rope>>, nullptr},
+    {"cache_update", kernel<by_host<cache_update>>, nullptr},
+    {"attention", kernel<by_host<attention>>, nullptr},
     {"reshape", kernel<reshape>, nullptr},
     {"transpose", kernel<transpose>, nullptr},
     {"broadcast_to", kernel<broadcast_to>, nullptr},
