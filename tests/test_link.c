@@ -181,6 +181,66 @@ static void rule_breakers_are_lost(void **state)
     }
 }
 
+/* Messages of some bytes in a context where nobody receives. */
+static void fill(fixture *f, hk_frame frame)
+{
+    char body[600] = "";
+    memset(body, 'f', frame.length);
+    say(f, BAD, frame, body);
+}
+
+/* As after messages that nobody has read, up to 1000 bytes below the limit. */
+static void what_nobody_reads_has_a_limit(void **state)
+{
+    fixture *f = *state;
+    hocket_status status = HOCKET_OK;
+    hk_frame frame = {.kind = HK_FRAME_MESSAGE, .context = FULL, .tag = TAG, .length = 500};
+    char buffer[600];
+    hk_window_add(&f->links[BAD].unread, BAD, FULL, HK_LINK_UNASKED_MAX - 1000);
+    for (int i = 0; i < 3; i++) { /* what is read makes room, and other contexts have their own */
+        fill(f, frame);
+        hear(f, BAD);
+        hocket_op op = make_op(HOCKET_OP_RECV, BAD, FULL, buffer, sizeof buffer);
+        assert_int_equal(hk_mailbox_post(&f->box, &op), HOCKET_OK);
+        assert_true(op.done && op.received == 500);
+    }
+    fill(f, frame);
+    hear(f, BAD);
+    assert_false(f->gone[BAD]);
+    frame.length = 1000 - 500 - 2 * HK_MESSAGE_COST; /* to the last byte */
+    fill(f, frame);
+    hear(f, BAD);
+    assert_int_equal(hk_window_count(&f->links[BAD].unread, BAD, FULL), HK_LINK_UNASKED_MAX);
+    assert_false(f->gone[BAD]);
+    frame.length = 0;
+    fill(f, frame);
+    assert_true(hk_link_read(&f->links[BAD], &status));
+    assert_int_equal(status, HOCKET_ERR_PROTOCOL);
+    assert_int_equal(hocket_last_error_rank(), BAD);
+    assert_non_null(
+        strstr(hocket_last_error(), "rank 0 sends 0 bytes unasked while 272629760 are"));
+    assert_lost(f);
+}
+
+/* The other side of it: to the last byte unasked, and no further. */
+static void a_link_keeps_to_the_limit(void **state)
+{
+    fixture *f = *state;
+    char bytes[100] = "";
+    hocket_op last = make_op(HOCKET_OP_SEND, BAD, CONTEXT, bytes, sizeof bytes);
+    hocket_op next = make_op(HOCKET_OP_SEND, BAD, CONTEXT, bytes, 0);
+    size_t cost = hk_mailbox_cost(sizeof bytes);
+    assert_int_equal(heard(f, BAD).kind, HK_FRAME_ANNOUNCE); /* the offer */
+    hk_window_add(&f->links[BAD].sent, BAD, CONTEXT, HK_LINK_UNASKED_MAX - cost);
+    assert_int_equal(hk_link_send(&f->links[BAD], &last), HOCKET_OK);
+    assert_int_equal(hk_link_send(&f->links[BAD], &next), HOCKET_OK);
+    assert_true(last.done && !next.done);
+    assert_int_equal(heard(f, BAD).kind, HK_FRAME_MESSAGE);
+    assert_int_equal(read(f->ends[BAD], bytes, sizeof bytes), sizeof bytes);
+    assert_int_equal(heard(f, BAD).kind, HK_FRAME_ANNOUNCE);
+    hk_link_cancel_send(&f->links[BAD], &next);
+}
+
 static void another_length_than_announced_is_wrong(void **state)
 {
     fixture *f = *state;
@@ -387,6 +447,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rule_breakers_are_lost),
+        CASE(what_nobody_reads_has_a_limit),
+        CASE(a_link_keeps_to_the_limit),
         CASE(another_length_than_announced_is_wrong),
         CASE(streams_may_end_anywhere),
         CASE(messages_may_end_anywhere),

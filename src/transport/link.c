@@ -3,12 +3,12 @@
 #include "core/log.h"
 #include "core/status.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#define CREDIT_BYTES (UINT64_C(4) << 20) /* read, not reported: the window's tolerance */
-#define READ_BUDGET (UINT64_C(4) << 20)  /* from one peer, before the others get a look */
+#define READ_BUDGET (UINT64_C(4) << 20) /* from one peer, before the others get a look */
 
 struct hk_parcel {
     hk_parcel *next;
@@ -69,6 +69,7 @@ void hk_link_close(hk_link *link)
     free_parcels(&link->spare);
     hk_window_fini(&link->sent);
     hk_window_fini(&link->read);
+    hk_window_fini(&link->unread);
     free(link->buffer);
     link->buffer = NULL;
 }
@@ -180,7 +181,7 @@ hocket_status hk_link_send(hk_link *link, hocket_op *op)
     }
     size_t cost = hk_mailbox_cost(op->length);
     size_t unread = hk_window_count(&link->sent, link->peer, op->context);
-    if (cost > HK_WINDOW_BYTES || unread + cost > HK_WINDOW_BYTES + CREDIT_BYTES)
+    if (cost > HK_WINDOW_BYTES || unread + cost > HK_LINK_UNASKED_MAX)
         return announce(link, op);
     hk_frame frame = {.kind = HK_FRAME_MESSAGE,
                       .tag = op->tag,
@@ -257,6 +258,7 @@ void hk_link_forget(hk_link *link, uint64_t context)
 {
     hk_window_forget(&link->sent, link->peer, context);
     hk_window_forget(&link->read, link->peer, context);
+    hk_window_forget(&link->unread, link->peer, context);
 }
 
 bool hk_link_wants_to_write(const hk_link *link)
@@ -318,10 +320,11 @@ void hk_link_claimed(hk_link *link, hk_message *message)
 
 void hk_link_was_read(hk_link *link, uint64_t context, size_t bytes)
 {
+    hk_window_subtract(&link->unread, link->peer, context, bytes);
     if (link->pipe.fd < 0 || !hk_window_add(&link->read, link->peer, context, bytes))
         return;
     size_t read = hk_window_count(&link->read, link->peer, context);
-    if (read < CREDIT_BYTES)
+    if (read < HK_LINK_CREDIT_BYTES)
         return;
     hk_window_subtract(&link->read, link->peer, context, read);
     send_control(link, &(hk_frame){.kind = HK_FRAME_READ, .context = context, .length = read});
@@ -377,6 +380,21 @@ static hocket_status begin_message(hk_link *link, const hk_frame *frame)
     return HOCKET_OK;
 }
 
+/* The sender holds itself to this too, and what it knows to be read is never more than is. */
+static hocket_status count_unasked(hk_link *link, const hk_frame *frame)
+{
+    size_t cost = hk_mailbox_cost(frame->length);
+    size_t unread = hk_window_count(&link->unread, link->peer, frame->context);
+    if (unread + cost > HK_LINK_UNASKED_MAX)
+        return hk_fail_rank(HOCKET_ERR_PROTOCOL, link->peer,
+                            "rank %d sends %" PRIu64 " bytes unasked while %zu are unread; above "
+                            "%" PRIu64 " it has to announce them",
+                            link->peer, frame->length, unread, HK_LINK_UNASKED_MAX);
+    if (!hk_window_add(&link->unread, link->peer, frame->context, cost))
+        return hk_fail_memory(cost, "a message that arrived");
+    return HOCKET_OK;
+}
+
 static void arrived(hk_link *link, size_t bytes)
 {
     hk_message *message = link->incoming;
@@ -403,8 +421,10 @@ static bool handle(hk_link *link, const hk_frame *frame, hocket_status *status)
     case HK_FRAME_MESSAGE:
         if (frame->length > HK_WINDOW_BYTES)
             return false;
-        *status = begin_message(link, frame);
-        return true;
+        *status = count_unasked(link, frame);
+        if (*status == HOCKET_OK)
+            *status = begin_message(link, frame);
+        return *status != HOCKET_ERR_PROTOCOL;
     case HK_FRAME_ANNOUNCE:
         if (frame->ticket == 0)
             return false;

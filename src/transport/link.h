@@ -26,6 +26,7 @@ typedef struct hk_link {
     bool *gone;       /* set when the connection has ended: the mailbox looks at it */
     hk_window sent;   /* unasked and not known to be read */
     hk_window read;   /* read and not yet reported */
+    hk_window unread; /* come unasked and not read */
     uint64_t tickets; /* given so far */
 
     hk_parcel *first, **last; /* out */
@@ -39,6 +40,8 @@ typedef struct hk_link {
 } hk_link;
 
 #define HK_LINK_BUFFER (64 * 1024)
+#define HK_LINK_CREDIT_BYTES (UINT64_C(4) << 20) /* read, not reported: the window's tolerance */
+#define HK_LINK_UNASKED_MAX (HK_WINDOW_BYTES + HK_LINK_CREDIT_BYTES) /* unread in one context */
 
 /* Takes over the pipe. NO_MEMORY: it stays the caller's. */
 hocket_status hk_link_open(hk_link *link, hk_pipe pipe, int peer, hk_mailbox *box, bool *gone);
@@ -60,7 +63,8 @@ bool hk_link_wants_to_write(const hk_link *link);
 
 /* Move what can be moved; true if anything was. A connection that breaks, or breaks the rules, is
  * gone afterwards: all operations with the peer have ended with HOCKET_ERR_PEER_LOST. *status is
- * set on failures of this rank alone. */
+ * set where there is more to tell: AUTH, a record was changed; PROTOCOL, the peer sends unasked
+ * beyond HK_LINK_UNASKED_MAX; NO_MEMORY. */
 bool hk_link_write(hk_link *link);
 bool hk_link_read(hk_link *link, hocket_status *status);
 

@@ -119,6 +119,15 @@ static bool tells_of_a_split(const plan *p, const said *s)
     return strstr(s->text, start) != NULL;
 }
 
+/* In a subgroup a hasty member's exit is a death of its own; the world must name the victim. */
+static bool is_a_hasty_end(const plan *p, const said *s)
+{
+    char world[16];
+    snprintf(world, sizeof world, " of %d,", p->size);
+    return p->hasty && s->status == HOCKET_ERR_PEER_LOST && s->count == 1 &&
+           strstr(s->text, world) == NULL;
+}
+
 /* The right status, culprit and words. A rank that had not arrived when it died is just late. */
 static void check_words(verdict *v, int rank, const said *s)
 {
@@ -265,7 +274,8 @@ static void check_survivor(verdict *v, int rank)
         accuse(v, rank, "never noticed");
         return;
     }
-    check_words(v, rank, &r->first);
+    if (!is_a_hasty_end(p, &r->first))
+        check_words(v, rank, &r->first);
     check_words(v, rank, &r->world);
     check_time(v, rank);
     if (p->hasty)

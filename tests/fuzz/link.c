@@ -57,6 +57,8 @@ static void open_world(world *w)
     }
     /* As after many messages that nobody has read: what is sent there is announced. */
     hk_window_add(&w->links[BAD].sent, BAD, FULL_CONTEXT, 2 * HK_WINDOW_BYTES);
+    /* As after many that this rank has not read: little more may come. */
+    hk_window_add(&w->links[BAD].unread, BAD, FULL_CONTEXT, HK_LINK_UNASKED_MAX - 1000);
 }
 
 static void hang_up(world *w)
@@ -168,6 +170,8 @@ static void read_all(world *w)
     /* A message that is whole has left: nothing may have to follow it. */
     FUZZ_CHECK(link->incoming == NULL || link->incoming->arrived < link->incoming->length);
     FUZZ_CHECK((link->pipe.fd < 0) == w->gone[BAD]);
+    FUZZ_CHECK(status != HOCKET_ERR_PROTOCOL || w->gone[BAD]);
+    FUZZ_CHECK(hk_window_count(&link->unread, BAD, FULL_CONTEXT) <= HK_LINK_UNASKED_MAX);
     if (status != HOCKET_OK) /* the endpoint breaks and reads no further */
         hang_up(w);
 }
