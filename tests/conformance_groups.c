@@ -234,7 +234,11 @@ static void abort_ends_a_collective(struct member *me)
 {
     float data[100] = {0};
     CHECK_OK(hocket_barrier(me->world));
+    me->shared[me->rank] = 1;
     if (me->rank == me->size - 1) {
+        for (int i = 0; i < me->size; i++) /* until all have left the barrier */
+            while (me->shared[i] == 0)
+                sleep_seconds(0.001);
         sleep_seconds(0.05);
         CHECK_OK(hocket_abort(me->world, "enough of this"));
     }
