@@ -24,6 +24,7 @@ typedef struct offer {
     struct offer *next; /* in the sender's list */
     hocket_op *send;    /* NULL: taken back */
     bool taken;
+    bool copying; /* the peer copies from the send's buffer, without the lock */
     int holders;
 } offer;
 
@@ -64,6 +65,7 @@ struct world {
     int size, joined, closed;
     pthread_mutex_t lock;
     pthread_cond_t complete;
+    pthread_cond_t copied; /* an offer that was being copied */
     place places[];
 };
 
@@ -90,32 +92,52 @@ static void release_offer(offer *o, int holders)
 
 /* === Sending ================================================================================= */
 
-/* Above the window: the peer gets an offer instead of a copy. World locked. */
-static hocket_status fill(place *me, place *to, parcel *p, hocket_op *op)
+/* Whether the peer takes so much more unasked. Only this rank adds there, so it stays true. */
+static bool has_room(place *me, place *to, const hocket_op *op, bool *closed)
 {
-    size_t cost = hk_mailbox_cost(op->length);
-    if (hk_window_count(&to->unread, me->rank, op->context) + cost <= HK_WINDOW_BYTES) {
-        if ((p->bytes = malloc(op->length > 0 ? op->length : 1)) == NULL ||
-            !hk_window_add(&to->unread, me->rank, op->context, cost))
+    pthread_mutex_lock(&me->world->lock);
+    size_t unread = hk_window_count(&to->unread, me->rank, op->context);
+    *closed = to->closed;
+    pthread_mutex_unlock(&me->world->lock);
+    return unread + hk_mailbox_cost(op->length) <= HK_WINDOW_BYTES;
+}
+
+/* Without the world's lock, which all ranks want: copies may be long. */
+static hocket_status fill(parcel *p, hocket_op *op, bool room)
+{
+    if (room) {
+        if ((p->bytes = malloc(op->length > 0 ? op->length : 1)) == NULL)
             return hk_fail_memory(op->length, "a message");
         if (op->length > 0)
             memcpy(p->bytes, op->buffer, op->length);
-        hocket_op_complete(op, HOCKET_OK, 0);
         return HOCKET_OK;
     }
-    offer *o = malloc(sizeof *o);
-    if (o == NULL)
-        return hk_fail_memory(sizeof *o, "an announcement");
-    *o = (offer){.next = me->offers, .send = op, .holders = 2};
-    me->offers = o;
-    op->scratch[0] = o;
-    p->offer = o;
+    if ((p->offer = malloc(sizeof *p->offer)) == NULL)
+        return hk_fail_memory(sizeof *p->offer, "an announcement");
+    *p->offer = (offer){.send = op, .holders = 2};
+    return HOCKET_OK;
+}
+
+/* Into the peer's inbox. World locked. */
+static hocket_status hand_over(place *me, place *to, parcel *p, hocket_op *op)
+{
+    if (p->offer != NULL) {
+        p->offer->next = me->offers;
+        me->offers = p->offer;
+        op->scratch[0] = p->offer;
+    } else if (hk_window_add(&to->unread, me->rank, op->context, hk_mailbox_cost(op->length))) {
+        hocket_op_complete(op, HOCKET_OK, 0);
+    } else {
+        return hk_fail_memory(op->length, "a message");
+    }
+    put(to, p);
     return HOCKET_OK;
 }
 
 static hocket_status post_send(place *me, hocket_op *op)
 {
     place *to = &me->world->places[op->peer];
+    bool closed, room = has_room(me, to, op, &closed);
     parcel *p = malloc(sizeof *p);
     if (p == NULL)
         return hk_fail_memory(sizeof *p, "a message");
@@ -124,16 +146,17 @@ static hocket_status post_send(place *me, hocket_op *op)
                   .context = op->context,
                   .tag = op->tag,
                   .length = op->length};
-    hocket_status status = HOCKET_OK;
+    hocket_status status = closed ? HOCKET_OK : fill(p, op, room);
     pthread_mutex_lock(&me->world->lock);
-    bool closed = to->closed;
-    if (closed)
+    closed = to->closed;
+    if (closed && status == HOCKET_OK)
         hocket_op_complete(op, HOCKET_ERR_PEER_LOST, 0);
-    else if ((status = fill(me, to, p, op)) == HOCKET_OK)
-        put(to, p);
+    else if (status == HOCKET_OK)
+        status = hand_over(me, to, p, op);
     pthread_mutex_unlock(&me->world->lock);
     if (closed || status != HOCKET_OK) {
         free(p->bytes);
+        free(p->offer);
         free(p);
     }
     return status;
@@ -153,6 +176,8 @@ static void cancel_send(place *me, hocket_op *op)
     offer *o = op->scratch[0];
     parcel *p = malloc(sizeof *p); /* without it the peer finds out when it wants the message */
     pthread_mutex_lock(&me->world->lock);
+    while (o->copying)
+        pthread_cond_wait(&me->world->copied, &me->world->lock);
     o->send = NULL;
     if (p != NULL && !me->world->places[op->peer].closed) {
         *p = (parcel){.kind = PARCEL_WITHDRAWN, .from = me->rank, .offer = o};
@@ -188,8 +213,14 @@ static void claimed(void *owner, hk_message *message)
     pthread_mutex_lock(&me->world->lock);
     bool there = o->send != NULL;
     if (there) {
+        const void *bytes = o->send->buffer;
+        o->copying = true;
+        pthread_mutex_unlock(&me->world->lock);
         if (message->length > 0)
-            memcpy(hk_message_space(message), o->send->buffer, message->length);
+            memcpy(hk_message_space(message), bytes, message->length);
+        pthread_mutex_lock(&me->world->lock);
+        o->copying = false;
+        pthread_cond_broadcast(&me->world->copied);
         o->taken = true;
         ring(&me->world->places[message->from]);
     }
@@ -352,6 +383,7 @@ static void free_world(world *w)
     }
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->complete);
+    pthread_cond_destroy(&w->copied);
     free(w->name);
     free(w);
 }
@@ -415,6 +447,7 @@ static world *make_world(const char *name, int size)
     w->name = strdup(name);
     pthread_mutex_init(&w->lock, NULL);
     hk_nap_init(&w->complete);
+    pthread_cond_init(&w->copied, NULL);
     bool made = w->name != NULL;
     for (int i = 0; i < size; i++)
         made &= make_place(w, i);
