@@ -306,8 +306,9 @@ HOCKET_API hocket_status hocket_graph_argmax(hocket_graph *graph, hocket_node x,
  *     hocket_tensor_free(cache);
  *
  * A cache is then written in place, as nobody holds it besides the run: on cpu in eager and
- * compiled mode, on mlx in all. It is copied once where somebody does: a caller that kept the
- * tensor, another executable whose last output it is, or a graph that reads the old one too.
+ * compiled mode, on mlx in lazy and compiled mode. It is copied once where somebody does: a caller
+ * that kept the tensor, another executable whose last output it is, or a graph that reads the old
+ * one too.
  *
  * A position that does not fit is HOCKET_ERR_INVALID: on cpu when run, on mlx when evaluated. MLX's
  * GPUs do not check it and write the rows where they just fit. --- */
