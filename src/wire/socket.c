@@ -263,30 +263,38 @@ static bool is_nothing_now(int error)
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
+/* What a call that does not wait has moved. */
+static hocket_status settle(int fd, const char *what, ssize_t moved, size_t *done)
+{
+    *done = moved > 0 ? (size_t)moved : 0;
+    return moved >= 0 || is_nothing_now(errno) ? HOCKET_OK : fail_peer(fd, what, errno);
+}
+
 hocket_status hk_socket_send_some(int fd, const void *data, size_t bytes, size_t *done)
 {
-    ssize_t sent = send(fd, data, bytes, HK_SEND_FLAGS);
-    *done = sent > 0 ? (size_t)sent : 0;
-    return sent >= 0 || is_nothing_now(errno) ? HOCKET_OK : fail_peer(fd, "send to", errno);
+    return settle(fd, "send to", send(fd, data, bytes, HK_SEND_FLAGS), done);
+}
+
+/* Nothing read is the end, unless nothing was asked for. */
+static hocket_status receive(int fd, void *data, size_t bytes, int flags, size_t *done)
+{
+    ssize_t got = bytes > 0 ? recv(fd, data, bytes, flags) : 0;
+    hocket_status status = settle(fd, "receive from", got, done);
+    return got == 0 && bytes > 0 ? fail_peer(fd, "receive from", 0) : status;
 }
 
 hocket_status hk_socket_recv_some(int fd, void *data, size_t bytes, size_t *done)
 {
-    ssize_t got = bytes == 0 ? 1 : recv(fd, data, bytes, 0);
-    *done = got > 0 && bytes > 0 ? (size_t)got : 0;
-    if (got == 0)
-        return fail_peer(fd, "receive from", 0);
-    return got > 0 || is_nothing_now(errno) ? HOCKET_OK : fail_peer(fd, "receive from", errno);
+    return receive(fd, data, bytes, 0, done);
 }
 
 hocket_status hk_socket_peek(int fd, bool *any)
 {
     char byte;
-    ssize_t got = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    *any = got > 0;
-    if (got == 0)
-        return fail_peer(fd, "receive from", 0);
-    return got > 0 || is_nothing_now(errno) ? HOCKET_OK : fail_peer(fd, "receive from", errno);
+    size_t done;
+    hocket_status status = receive(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, &done);
+    *any = done > 0;
+    return status;
 }
 
 hocket_status hk_socket_send_all(int fd, const void *data, size_t bytes, hk_time deadline)
