@@ -72,7 +72,7 @@ void harness_clear_environment(void)
         "HOCKET_INSECURE",    "MLX_RANK",          "MLX_HOSTFILE",       "MLX_WORLD_SIZE",
         "MLX_IBV_DEVICES",    "PMI_RANK",          "PMI_SIZE",           "PMIX_RANK",
         "SLURM_PROCID",       "SLURM_NTASKS",      "RANK",               "WORLD_SIZE",
-        "HOCKET_FAULT",       "HOCKET_TRACE",      "HOCKET_ENCRYPT",     "OMPI_COMM_WORLD_RANK",
+        "HOCKET_FAULT",       "HOCKET_TRACE", "HOCKET_HOST",      "HOCKET_ENCRYPT",     "OMPI_COMM_WORLD_RANK",
         "OMPI_COMM_WORLD_SIZE"};
     for (size_t i = 0; i < LENGTH(names); i++)
         unsetenv(names[i]);
@@ -246,6 +246,17 @@ static hocket_status open_by_init(struct member *me, hocket_group **world)
     return hocket_init(&config, world);
 }
 
+const char *harness_placement;
+
+static hocket_status open_on_host(struct member *me, hocket_group **world)
+{
+    const char name[] = {harness_placement[me->rank], '\0'};
+    setenv("HOCKET_HOST", name, 1);
+    return open_by_init(me, world);
+}
+
+const struct harness_backend harness_hosts = {
+    .name = "shm", .open = open_on_host, .duplicates = true};
 const struct harness_backend harness_local = {
     .name = "local", .open = open_by_init, .duplicates = true};
 const struct harness_backend harness_tcp = {

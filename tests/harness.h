@@ -49,6 +49,9 @@ struct harness_backend {
 extern const struct harness_backend harness_local;
 extern const struct harness_backend harness_tcp;
 extern const struct harness_backend harness_shm;
+/* shm, where rank r is on host harness_placement[r], a letter: for ranks that are processes. */
+extern const struct harness_backend harness_hosts;
+extern const char *harness_placement;
 /* The transports that hocket_init opens everywhere: one line for each new one. NULL ends it. */
 extern const struct harness_backend *const harness_backends[];
 

@@ -419,6 +419,7 @@ static void run_matrix(const struct harness_backend *backend, struct matrix matr
                                           .size = *sizes,
                                           .body = check_matrix,
                                           .context = &matrix,
+                                          .processes = backend == &harness_hosts,
                                           .seconds = 60});
     }
 }
@@ -501,6 +502,29 @@ static void shm(void **state)
     over_the_wire(&harness_shm);
 }
 
+/* Ranks side by side on two hosts, mixed, as many as not, one alone, and so many that the lanes have
+ * algorithms of their own. */
+static void hosts(void **state)
+{
+    (void)state;
+    const char *const placements[] = {"AABB", "ABAB", "AAABCC", "ABBA", "BAA"};
+    for (size_t i = 0; i < LENGTH(placements); i++) {
+        harness_placement = placements[i];
+        const int ranks = (int)strlen(harness_placement);
+        run_matrix(&harness_hosts,
+                   (struct matrix){i == 0 ? ALL_DTYPES : SOME_DTYPES, ALL_OPS, COUNTS(0, 1, 1009)},
+                   SIZES(ranks));
+        run_matrix(&harness_hosts,
+                   (struct matrix){FEW_DTYPES, FEW_OPS, COUNTS(16384, 100003), .whole = true},
+                   SIZES(ranks));
+    }
+    harness_placement = "ABCABC";
+    run_matrix(&harness_hosts,
+               (struct matrix){BIT(HOCKET_FLOAT32) | BIT(HOCKET_BFLOAT16), FEW_OPS,
+                               COUNTS(2500007), .whole = true},
+               SIZES(6));
+}
+
 /* === NaN ====================================================================================== */
 
 /* A NaN of rank r, with a payload that tells them apart. */
@@ -576,6 +600,7 @@ int main(void)
         cmocka_unit_test(local_many_ranks),
         cmocka_unit_test(tcp),
         cmocka_unit_test(shm),
+        cmocka_unit_test(hosts),
         cmocka_unit_test(nans_are_handed_on_with_the_same_bits),
     };
     harness_clear_environment();

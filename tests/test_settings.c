@@ -23,7 +23,7 @@ static const char *const variables[] = {
     "HOCKET_INSECURE", "MLX_RANK",          "MLX_HOSTFILE",         "OMPI_COMM_WORLD_RANK",
     "PMI_RANK",        "PMI_SIZE",          "OMPI_COMM_WORLD_SIZE", "RANK",
     "WORLD_SIZE",      "MASTER_ADDR",       "MASTER_PORT",          "SLURM_PROCID",
-    "SLURM_NTASKS",    "HOCKET_FAULT",      "HOCKET_TRACE",
+    "SLURM_NTASKS",    "HOCKET_FAULT",      "HOCKET_TRACE",         "HOCKET_HOST",
 };
 
 static int clear(void **state)

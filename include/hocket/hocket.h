@@ -182,10 +182,10 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
 
 /* Joins the world: meets the other ranks and returns when all are connected. config may be NULL.
  *
- * Backends: any (the best that is there), shm (one host), tcp, local (threads), ring (tcp, also
- * from MLX's hostfile), jaccl, mpi, nccl, and MLX's own engines: mlx, mlx:any, mlx:ring, mlx:mpi,
- * mlx:jaccl, mlx:nccl. hocket_is_available says which are there; docs/mlx.md what MLX's cannot
- * promise.
+ * Backends: any (the best that is there), shm (ranks that share hosts), tcp, local (threads), ring
+ * (tcp, also from MLX's hostfile), jaccl, mpi, nccl, and MLX's own engines: mlx, mlx:any, mlx:ring,
+ * mlx:mpi, mlx:jaccl, mlx:nccl. hocket_is_available says which are there; docs/mlx.md what MLX's
+ * cannot promise.
  *
  * What config leaves open comes from the environment: HOCKET_RANK, HOCKET_WORLD_SIZE,
  * HOCKET_COORDINATOR, HOCKET_BACKEND, HOCKET_HOSTFILE, HOCKET_SECRET_FILE, HOCKET_SECRET,
@@ -193,6 +193,9 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
  * `hocket run` sets them. When nothing says that there is a world, strict fails with
  * HOCKET_ERR_UNAVAILABLE and otherwise *group is a group of one. When something does, failing to
  * reach it is an error on every rank.
+ *
+ * Ranks share a host when its boot and its name are the same. HOCKET_HOST=name takes the place of
+ * the name: for containers of one machine that can map each other's memory, or to keep ranks apart.
  *
  * Two more are for finding faults, in hocket's own backends, and are set alike on all ranks.
  * HOCKET_TRACE=path writes to path.<rank>.json who waited for whom, for Perfetto or about:tracing,

@@ -4,7 +4,7 @@
  *
  * Where a sum is made, it is the fold in rank order ((x0 + x1) + x2) + ..., made by one rank for
  * all or by all alike, halves in float32 and rounded once; so all algorithms have the same bits.
- * HK_RING alone differs: see hk_reduce_scatter_blocks.
+ * HK_RING alone differs: see hk_reduce_scatter_blocks; and hosts.h composes other orders.
  */
 #ifndef HK_COLLECTIVE_ALGORITHMS_H
 #define HK_COLLECTIVE_ALGORITHMS_H

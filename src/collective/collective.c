@@ -2,10 +2,12 @@
 #include "collective/algorithms.h"
 #include "collective/batch.h"
 #include "collective/compose.h"
+#include "collective/hosts.h"
 #include "core/reduce.h"
 
 /* Each function goes down the same steps: nothing to do; a group of one copies; the transport's
- * native form; a composition of native ones on a delegate; an algorithm from the table. */
+ * native form; the hosts' composition; a composition of native ones on a delegate; an algorithm
+ * from the table. */
 
 hocket_status hk_team_open(hk_comm *comm, hk_call *call, hk_team *team)
 {
@@ -24,7 +26,7 @@ hocket_status hk_team_open(hk_comm *comm, hk_call *call, hk_team *team)
     hocket_status status = native->team_open(hk_endpoint_self(endpoint), comm->ranks, comm->size,
                                              comm->context, &patience, &team->handle);
     if (status == HOCKET_ERR_UNSUPPORTED && !hk_endpoint_is_delegate(endpoint))
-        return HOCKET_OK;
+        return hk_hosts_open(comm, call, &team->hosts);
     if (status == HOCKET_OK)
         team->native = native;
     return status;
@@ -35,6 +37,8 @@ void hk_team_close(hk_team *team)
     if (team->native && team->native->team_close)
         team->native->team_close(team->handle);
     team->native = NULL;
+    hk_hosts_close(team->hosts);
+    team->hosts = NULL;
 }
 
 static bool is_delegate(const hk_team *team)
@@ -63,6 +67,12 @@ hocket_status hk_all_reduce(hk_team *team, hk_call *call, const void *send, void
         hocket_patience patience = {.call = call, .member = -1};
         hocket_status status =
             team->native->all_reduce(team->handle, send, recv, count, dtype, reduce, &patience);
+        if (status != HOCKET_ERR_UNSUPPORTED)
+            return status;
+    }
+    if (team->hosts) {
+        hocket_status status =
+            hk_hosts_all_reduce(team->hosts, call, send, recv, count, dtype, reduce);
         if (status != HOCKET_ERR_UNSUPPORTED)
             return status;
     }
@@ -97,6 +107,12 @@ hocket_status hk_reduce_scatter(hk_team *team, hk_call *call, const void *send, 
         hocket_patience patience = {.call = call, .member = -1};
         hocket_status status = team->native->reduce_scatter(team->handle, send, recv, recv_count,
                                                             dtype, reduce, &patience);
+        if (status != HOCKET_ERR_UNSUPPORTED)
+            return status;
+    }
+    if (team->hosts && recv_count > 0) {
+        hocket_status status =
+            hk_hosts_reduce_scatter(team->hosts, call, send, recv, recv_count, dtype, reduce);
         if (status != HOCKET_ERR_UNSUPPORTED)
             return status;
     }
@@ -158,6 +174,12 @@ hocket_status hk_all_gather(hk_team *team, hk_call *call, const void *send, void
         if (status != HOCKET_ERR_UNSUPPORTED || is_delegate(team))
             return status;
     }
+    if (team->hosts) {
+        hocket_status status =
+            hk_hosts_all_gather(team->hosts, call, send, recv, send_count, dtype);
+        if (status != HOCKET_ERR_UNSUPPORTED)
+            return status;
+    }
     if (is_delegate(team))
         return hk_fail(HOCKET_ERR_UNSUPPORTED, "backend %s has no all_gather to make it from",
                        hk_endpoint_transport(team->comm->endpoint)->name);
@@ -193,6 +215,11 @@ hocket_status hk_broadcast(hk_team *team, hk_call *call, void *data, size_t coun
         hocket_patience patience = {.call = call, .member = -1};
         hocket_status status =
             team->native->broadcast(team->handle, data, count, dtype, root, &patience);
+        if (status != HOCKET_ERR_UNSUPPORTED)
+            return status;
+    }
+    if (team->hosts) {
+        hocket_status status = hk_hosts_broadcast(team->hosts, call, data, count, dtype, root);
         if (status != HOCKET_ERR_UNSUPPORTED)
             return status;
     }
@@ -290,6 +317,11 @@ hocket_status hk_barrier(hk_team *team, hk_call *call)
     if (team->native && team->native->barrier) {
         hocket_patience patience = {.call = call, .member = -1};
         hocket_status status = team->native->barrier(team->handle, &patience);
+        if (status != HOCKET_ERR_UNSUPPORTED)
+            return status;
+    }
+    if (team->hosts) {
+        hocket_status status = hk_hosts_barrier(team->hosts, call);
         if (status != HOCKET_ERR_UNSUPPORTED)
             return status;
     }

@@ -2,23 +2,27 @@
  * recv means in place, and where the sizes differ the smaller buffer may be this rank's own block
  * of the larger one.
  *
- * Each function picks the transport's native form, or an algorithm by transport/choices.c, or (on a
- * delegate that cannot send to any rank) a composition of native ones. All ranks pick alike, since
- * they pick by what they agree on.
+ * Each function picks the transport's native form, or a composition for groups that span hosts
+ * (hosts.h), or an algorithm by transport/choices.c, or (on a delegate that cannot send to any rank)
+ * a composition of native ones. All ranks pick alike, since they pick by what they agree on.
  */
 #ifndef HK_COLLECTIVE_COLLECTIVE_H
 #define HK_COLLECTIVE_COLLECTIVE_H
 
 #include "transport/call.h"
 
-/* What a group brings along for its collectives. */
+typedef struct hk_hosts hk_hosts;
+
+/* What a group, or a part of one, brings along for its collectives. */
 typedef struct hk_team {
     hk_comm *comm;
     const hocket_collectives *native; /* or NULL */
     void *handle;                     /* of native */
+    hk_hosts *hosts;                  /* or NULL */
 } hk_team;
 
-/* Collective where the transport has native collectives. */
+/* Collective where the transport has native collectives. call->comm is comm, here and in each
+ * collective. */
 hocket_status hk_team_open(hk_comm *comm, hk_call *call, hk_team *team);
 void hk_team_close(hk_team *team);
 

@@ -275,3 +275,15 @@ void hk_reduce_finish(void *data, size_t count, hocket_dtype dtype, hocket_reduc
         kernels->narrow[dtype](place, values.floats, part);
     }
 }
+
+/* ---- halves ---- */
+
+void hk_reduce_widen(float *out, const void *in, size_t count, hocket_dtype dtype)
+{
+    best_kernels()->widen[dtype](out, in, count);
+}
+
+void hk_reduce_narrow(void *out, const float *in, size_t count, hocket_dtype dtype)
+{
+    best_kernels()->narrow[dtype](out, in, count);
+}

@@ -55,4 +55,9 @@ hocket_status hk_reduce_pair(void *inout, const void *in, bool in_is_lower, size
  * nothing. */
 void hk_reduce_finish(void *data, size_t count, hocket_dtype dtype, hocket_reduce reduce, int n);
 
+/* Halves (dtype) to float32 and back, rounded to nearest, ties to even. The two must not overlap.
+ */
+void hk_reduce_widen(float *out, const void *in, size_t count, hocket_dtype dtype);
+void hk_reduce_narrow(void *out, const float *in, size_t count, hocket_dtype dtype);
+
 #endif

@@ -12,6 +12,7 @@
 #define HK_COORDINATOR_MAX 300 /* with its NUL */
 #define HK_PATH_MAX 4096
 #define HK_FAULT_MAX 256       /* with its NUL */
+#define HK_HOST_MAX 256        /* with its NUL */
 #define HK_TIMEOUT_DEFAULT_S 300.0
 #define HK_INIT_TIMEOUT_DEFAULT_S 60.0
 
@@ -28,6 +29,7 @@ typedef struct hk_settings {
     bool encrypt;         /* HOCKET_ENCRYPT=1: seal what travels; needs a secret */
     char hostfile[HK_PATH_MAX]; /* HOCKET_HOSTFILE, else MLX_HOSTFILE; "" for none */
     char fault[HK_FAULT_MAX];   /* HOCKET_FAULT, transport/wrap.h has the grammar; "" for none */
+    char host[HK_HOST_MAX];     /* HOCKET_HOST: the host's name; "" for the system's own */
     char trace[HK_PATH_MAX];    /* HOCKET_TRACE: where the ranks' traces go; "" for none */
     const char *launcher; /* whose variables gave the rank, "Open MPI"; NULL: config or HOCKET_* */
 } hk_settings;

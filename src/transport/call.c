@@ -64,6 +64,17 @@ static void cancel(hk_op *op, hk_endpoint *endpoint)
         endpoint->transport->cancel(endpoint->self, &op->base);
 }
 
+/* Faults are the whole group's, and said in its numbers. */
+static hk_comm *group_of(const hk_call *call)
+{
+    return call->comm->whole;
+}
+
+static int number_in_group(const hk_call *call, int member)
+{
+    return call->comm->members != NULL ? call->comm->members[member] : member;
+}
+
 static void take_back(hk_call *call)
 {
     if (call->posted == NULL)
@@ -96,26 +107,37 @@ bool hk_take_back(hk_op *op)
 
 hocket_status hk_call_end(hk_call *call, hocket_status status)
 {
+    hk_comm *comm = group_of(call);
     take_back(call);
-    while (call->scratch != NULL) {
-        void *piece = call->scratch;
-        memcpy(&call->scratch, piece, sizeof call->scratch);
-        free(piece);
-    }
+    hk_call_scratch_release(call, NULL);
     if (status == HOCKET_OK)
         return status;
-    hk_endpoint_excuse(call->comm->endpoint, status);
+    hk_endpoint_excuse(comm->endpoint, status);
     hk_error error = *hk_error_last();
     if (is_collective(call) && status != HOCKET_ERR_UNSUPPORTED) {
-        status = hk_comm_break(call->comm, &error);
+        status = hk_comm_break(comm, &error);
     } else {
-        hk_comm_pass_on(call->comm);
+        hk_comm_pass_on(comm);
         hk_fail_with(&error);
     }
     char text[HK_WHAT_TEXT_MAX];
     hk_what_print(&call->what, text, sizeof text);
-    hk_fail_prefix("rank %d of %d, %s: ", call->comm->rank, call->comm->size, text);
+    hk_fail_prefix("rank %d of %d, %s: ", comm->rank, comm->size, text);
     return status;
+}
+
+void *hk_call_scratch_mark(const hk_call *call)
+{
+    return call->scratch;
+}
+
+void hk_call_scratch_release(hk_call *call, void *mark)
+{
+    while (call->scratch != mark) {
+        void *piece = call->scratch;
+        memcpy(&call->scratch, piece, sizeof call->scratch);
+        free(piece);
+    }
 }
 
 void *hk_call_scratch(hk_call *call, size_t bytes)
@@ -155,7 +177,7 @@ static hocket_status post(hk_call *call, hk_op *op)
 static hocket_status start(hk_call *call, hk_op *op, int member)
 {
     hk_endpoint *endpoint = call->comm->endpoint;
-    op->member = member;
+    op->member = number_in_group(call, member);
     op->base.peer = call->comm->ranks[member];
     op->base.owner = endpoint;
     op->base.context = call->context;
@@ -226,7 +248,7 @@ static void list_ranks(char text[LIST_TEXT_MAX], const hk_comm *comm, const bool
  * answer, who is behind. */
 static hocket_status late(hk_call *call, int peer)
 {
-    hk_comm *comm = call->comm;
+    hk_comm *comm = group_of(call);
     bool silent[comm->size], behind[comm->size], present[comm->size];
     int silent_count = 0, behind_count = 0;
     /* Who answers in a group that is being opened has opened it too. */
@@ -261,7 +283,7 @@ static hocket_status late(hk_call *call, int peer)
 
 static hocket_status deadline_passed(hk_call *call, int peer, hk_time now)
 {
-    hk_comm *comm = call->comm;
+    hk_comm *comm = group_of(call);
     double waited = hk_to_seconds(now - call->began);
     if (!is_collective(call) && peer < 0)
         return hk_fail(HOCKET_ERR_TIMEOUT, "waited %.3g s for any rank", waited);
@@ -297,7 +319,7 @@ static hocket_status all_have_left(const hk_comm *comm)
 /* Whether a wait for this member (-1: for any) must end. */
 static hocket_status verdict(hk_call *call, int peer, hk_time now)
 {
-    hk_comm *comm = call->comm;
+    hk_comm *comm = group_of(call);
     if (comm->fault.status != HOCKET_OK && !call->despite_fault)
         return hk_fail_with(&comm->fault);
     /* What it sent before it left may be there, but not taken by a receive just posted. */
@@ -436,8 +458,8 @@ static bool heard_why(void *argument)
  * one by one. */
 static void listen_to_lost(hk_call *call, int world_rank)
 {
-    hk_call listen = {.comm = call->comm, .deadline = hk_now() + NEWS_NS};
-    struct lost_peer lost = {call->comm, world_rank};
+    hk_call listen = {.comm = group_of(call), .deadline = hk_now() + NEWS_NS};
+    struct lost_peer lost = {group_of(call), world_rank};
     if (!call->comm->endpoint->delegate)
         hk_await(&listen, heard_why, &lost, -1);
 }
@@ -458,7 +480,7 @@ static hocket_status judge(hk_call *call, const hk_op *op)
             wanted);
     if (status == HOCKET_ERR_PEER_LOST)
         listen_to_lost(call, op->base.peer);
-    hocket_status fault = hk_comm_check(call->comm);
+    hocket_status fault = hk_comm_check(group_of(call));
     if (fault != HOCKET_OK)
         return fault;
     if (status == HOCKET_ERR_PEER_LOST)
@@ -554,12 +576,14 @@ static hocket_status look_around(hocket_patience *patience, hk_time now)
 {
     hk_call *call = patience->call;
     hk_endpoint *endpoint = call->comm->endpoint;
-    int gone = patience->left ? patience->member : -1;
+    hk_comm *comm = group_of(call);
+    int member = patience->member < 0 ? -1 : number_in_group(call, patience->member);
+    int gone = patience->left ? member : -1;
     hk_endpoint_lock(endpoint);
     if (!endpoint->leading)
         hk_endpoint_turn(endpoint, 0);
     hocket_status status = verdict(call, gone, now);
-    patience->left = patience->member >= 0 && call->comm->left[patience->member];
+    patience->left = member >= 0 && comm->left[member];
     hk_endpoint_unlock(endpoint);
     return status;
 }

@@ -27,7 +27,7 @@ typedef struct hk_op {
 } hk_op;
 
 typedef struct hk_call {
-    hk_comm *comm;
+    hk_comm *comm; /* where its operations go: the call's group, or for a while a part of it */
     uint64_t context;
     uint32_t tag;
     hk_time deadline;
@@ -55,8 +55,12 @@ hocket_status hk_call_end(hk_call *call, hocket_status status);
  * pieces a call. */
 void *hk_call_scratch(hk_call *call, size_t bytes);
 
+/* What is allocated after the mark was taken goes. For loops over pieces, with nothing posted. */
+void *hk_call_scratch_mark(const hk_call *call);
+void hk_call_scratch_release(hk_call *call, void *mark);
+
 /* Start a send or a receive; op is the caller's and must stay until hk_finish or hk_call_end. Ranks
- * are the group's; a rank may send to itself. Between two ranks, operations of one call match in
+ * are those of call->comm; a rank may send to itself. Between two ranks, operations of one call match in
  * the order they are started. Any length, 0 too. data of a send must not change before it is
  * finished. */
 hocket_status hk_start_send(hk_call *call, hk_op *op, int to, const void *data, size_t bytes);
@@ -90,8 +94,8 @@ hocket_status hk_background_begin(hk_endpoint *endpoint);
 void hk_background_end(hk_endpoint *endpoint);
 
 /* Waits until ready(argument), called with the endpoint's lock held, or until the wait must end:
- * deadline, fault, where peer is not -1 that member has left, or any has left that had not begun
- * this collective. The only loop that waits for a peer. */
+ * deadline, fault, where peer (of the whole group) is not -1 that member has left, or any has left
+ * that had not begun this collective. The only loop that waits for a peer. */
 hocket_status hk_await(hk_call *call, bool (*ready)(void *), void *argument, int peer);
 
 /* Both at once: the usual step of a ring or a pairwise exchange. */

@@ -13,7 +13,7 @@
 #define ANY INT_MAX
 #define MORE SIZE_MAX
 
-/* What fits no row is HK_DIRECT by messages, HK_STAGED in memory.
+/* What fits no row is HK_DIRECT by messages, HK_STAGED in memory, HK_LANES between hosts.
  *
  * Few ranks and few bytes: the number of steps counts. Many ranks: the number of messages counts,
  * hence trees. Many bytes: every rank should move each byte as seldom as possible, and with many
@@ -43,6 +43,9 @@ static const hk_choice built_in[] = {
     {HK_ALL_GATHER, HK_BY_MEMORY, 2, ANY, 0, 32 * KIB, HK_FLAT},
     {HK_REDUCE_SCATTER, HK_BY_MEMORY, 2, ANY, 0, 16 * KIB, HK_FLAT},
     {HK_BROADCAST, HK_BY_MEMORY, 2, ANY, 0, 16 * KIB, HK_FLAT},
+
+    {HK_ALL_REDUCE, HK_BY_HOSTS, 2, ANY, 0, 16 * KIB, HK_LEADERS},
+    {HK_BROADCAST, HK_BY_HOSTS, 2, ANY, 0, 16 * KIB, HK_LEADERS},
 };
 
 static bool fits(const hk_choice *row, hk_medium medium, hk_operation operation, int ranks,
@@ -62,7 +65,7 @@ hk_algorithm hk_choose(const hk_choices *own, hk_medium medium, hk_operation ope
     for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++)
         if (fits(&built_in[i], medium, operation, ranks, bytes, ordered))
             return built_in[i].algorithm;
-    return medium == HK_BY_MEMORY ? HK_STAGED : HK_DIRECT;
+    return medium == HK_BY_MEMORY ? HK_STAGED : medium == HK_BY_HOSTS ? HK_LANES : HK_DIRECT;
 }
 
 /* === Text ==================================================================================== */
@@ -70,12 +73,13 @@ hk_algorithm hk_choose(const hk_choices *own, hk_medium medium, hk_operation ope
 #define LINE_MAX_BYTES 256
 
 static const char *const algorithms[HK_ALGORITHMS] = {
-    [HK_FLAT] = "flat", [HK_TREE] = "tree",     [HK_DIRECT] = "direct",
-    [HK_RING] = "ring", [HK_STAGED] = "staged", [HK_READ] = "read",
+    [HK_FLAT] = "flat",     [HK_TREE] = "tree", [HK_DIRECT] = "direct",   [HK_RING] = "ring",
+    [HK_STAGED] = "staged", [HK_READ] = "read", [HK_LEADERS] = "leaders", [HK_LANES] = "lanes",
 };
 static const char *const media[HK_MEDIA] = {
     [HK_BY_MESSAGES] = "messages",
     [HK_BY_MEMORY] = "memory",
+    [HK_BY_HOSTS] = "hosts",
 };
 
 const char *hk_algorithm_name(hk_algorithm algorithm)
@@ -129,13 +133,17 @@ static bool read_range(const char *word, size_t limit, size_t *from, size_t *to)
     return *word == '\0' && *from <= *to && *to <= limit;
 }
 
-/* Which ways there are by messages, and which in memory. */
+/* Which ways there are by messages, in memory, and between hosts. */
 static bool suits(hk_medium medium, hk_algorithm algorithm)
 {
-    if (algorithm == HK_FLAT)
-        return true;
-    bool in_memory = algorithm == HK_STAGED || algorithm == HK_READ;
-    return in_memory == (medium == HK_BY_MEMORY);
+    switch (algorithm) {
+    case HK_FLAT: return true;
+    case HK_STAGED:
+    case HK_READ: return medium == HK_BY_MEMORY;
+    case HK_LEADERS:
+    case HK_LANES: return medium == HK_BY_HOSTS;
+    default: return medium == HK_BY_MESSAGES;
+    }
 }
 
 static bool read_row(char *line, hk_choice *row)
@@ -179,7 +187,7 @@ static hocket_status read_line(const char *text, size_t length, int number, hk_c
         return hk_fail(HOCKET_ERR_INVALID,
                        "table of choices, line %d is not like \"all_reduce memory 2-4 0-16K "
                        "flat\" (memory has the ways flat, staged and read; messages flat, tree, "
-                       "direct and ring)",
+                       "direct and ring; hosts flat, leaders and lanes)",
                        number);
     own->count++;
     return HOCKET_OK;

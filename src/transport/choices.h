@@ -16,16 +16,20 @@
 typedef enum hk_medium {
     HK_BY_MESSAGES, /* between any ranks: collective/ */
     HK_BY_MEMORY,   /* ranks of one host: shm_ways.c, shm_reach.c */
+    HK_BY_HOSTS,    /* several ranks on several hosts; `ranks` counts hosts: collective/hosts.c */
     HK_MEDIA
 } hk_medium;
 
 typedef enum hk_algorithm {
-    HK_FLAT,   /* whole vectors, at once, and everyone (or the root) folds: one step */
-    HK_TREE,   /* whole vectors or growing runs of blocks: log n steps */
-    HK_DIRECT, /* blocks straight to where they belong: one step, n - 1 messages */
-    HK_RING,   /* blocks from neighbour to neighbour: n - 1 steps */
-    HK_STAGED, /* blocks through shared memory, chunk by chunk */
-    HK_READ,   /* blocks out of the others' own memory */
+    HK_FLAT,    /* whole vectors, at once, and everyone (or the root) folds: one step; of hosts:
+                   by messages between all ranks, as if there were none */
+    HK_TREE,    /* whole vectors or growing runs of blocks: log n steps */
+    HK_DIRECT,  /* blocks straight to where they belong: one step, n - 1 messages */
+    HK_RING,    /* blocks from neighbour to neighbour: n - 1 steps */
+    HK_STAGED,  /* blocks through shared memory, chunk by chunk */
+    HK_READ,    /* blocks out of the others' own memory */
+    HK_LEADERS, /* one rank of each host exchanges with the other hosts */
+    HK_LANES,   /* each rank of a host does so with its share */
     HK_ALGORITHMS
 } hk_algorithm;
 

@@ -244,6 +244,11 @@ int hk_endpoint_size(const hk_endpoint *endpoint)
     return endpoint->size;
 }
 
+const hk_choices *hk_endpoint_choices(const hk_endpoint *endpoint)
+{
+    return &endpoint->choices;
+}
+
 bool hk_endpoint_is_delegate(const hk_endpoint *endpoint)
 {
     return endpoint->delegate;
@@ -261,6 +266,7 @@ void hk_endpoint_tune(hk_endpoint *endpoint, const hk_choices *own)
 static void free_comm(hk_comm *comm)
 {
     free(comm->ranks);
+    free(comm->members);
     free(comm->left);
     free(comm->stayed);
     free(comm->answers);
@@ -277,6 +283,7 @@ hocket_status hk_comm_open(hk_endpoint *endpoint, uint64_t context, const int *r
     if (new == NULL)
         return hk_fail_memory(sizeof *new, "a group");
     new->endpoint = endpoint;
+    new->whole = new;
     new->context = context;
     new->size = size;
     new->rank = -1;
@@ -299,6 +306,38 @@ hocket_status hk_comm_open(hk_endpoint *endpoint, uint64_t context, const int *r
     hk_endpoint_unlock(endpoint);
     *comm = new;
     return HOCKET_OK;
+}
+
+hocket_status hk_comm_part(hk_comm *whole, uint64_t context, const int *members, int size,
+                           hk_comm **part)
+{
+    *part = NULL;
+    hk_comm *new = calloc(1, sizeof *new);
+    if (new == NULL)
+        return hk_fail_memory(sizeof *new, "a part of a group");
+    new->ranks = calloc((size_t)size, sizeof *new->ranks);
+    new->members = calloc((size_t)size, sizeof *new->members);
+    if (new->ranks == NULL || new->members == NULL) {
+        free_comm(new);
+        return hk_fail_memory((size_t)size * 2 * sizeof(int), "a part of a group");
+    }
+    new->endpoint = whole->endpoint;
+    new->whole = whole;
+    new->context = context;
+    new->size = size;
+    for (int i = 0; i < size; i++) {
+        new->ranks[i] = whole->ranks[members[i]];
+        new->members[i] = members[i];
+    }
+    new->rank = hk_comm_rank_of(new, whole->endpoint->rank);
+    *part = new;
+    return HOCKET_OK;
+}
+
+void hk_comm_part_free(hk_comm *part)
+{
+    if (part != NULL)
+        free_comm(part);
 }
 
 void hk_comm_close(hk_comm *comm)

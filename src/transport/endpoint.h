@@ -31,12 +31,18 @@ typedef struct hk_endpoint hk_endpoint;
 #define HK_HISTORY 64
 
 /* A group as its endpoint sees it. Fields are constant after hk_comm_open unless they say
- * otherwise. */
+ * otherwise.
+ *
+ * A *part* is some of a group's members under numbers of their own, for algorithms that work on
+ * them. It has no life of its own: calls on it are the group's, and so are its faults, news and
+ * deadlines, in the group's numbers. Below `members` everything is the group's alone. */
 typedef struct hk_comm {
     hk_endpoint *endpoint;
+    struct hk_comm *whole; /* the group that this is a part of; of a group itself */
     uint64_t context; /* collectives; messages go under hk_comm_messages(comm) */
     int rank, size;   /* in the group */
     int *ranks;       /* world rank of each member */
+    int *members;     /* of a part: each one's number in the whole; else NULL */
 
     /* Under the endpoint's lock. */
     hk_error fault; /* why the group is broken (status HOCKET_OK: it is not); ranks of the group */
@@ -67,6 +73,7 @@ const hocket_transport *hk_endpoint_transport(const hk_endpoint *endpoint);
 void *hk_endpoint_self(const hk_endpoint *endpoint);
 int hk_endpoint_rank(const hk_endpoint *endpoint);
 int hk_endpoint_size(const hk_endpoint *endpoint);
+const hk_choices *hk_endpoint_choices(const hk_endpoint *endpoint);
 bool hk_endpoint_is_delegate(const hk_endpoint *endpoint);
 
 /* The program's own rows of the table of choices, copied. The same on all ranks, and while no
@@ -84,6 +91,15 @@ hocket_status hk_comm_open(hk_endpoint *endpoint, uint64_t context, const int *r
 
 /* Leaves: tells the members, without waiting for them. NULL is fine. */
 void hk_comm_close(hk_comm *comm);
+
+/* The members members[0..size-1] of a group, this rank among them, as a part. The context is for
+ * native collectives; messages go under the group's, which is enough: between two ranks operations
+ * match in their order. */
+hocket_status hk_comm_part(hk_comm *whole, uint64_t context, const int *members, int size,
+                           hk_comm **part);
+
+/* Before its group is closed. NULL is fine. */
+void hk_comm_part_free(hk_comm *part);
 
 /* A context for messages beside the one for collectives, and contexts of children. */
 uint64_t hk_comm_messages(const hk_comm *comm);

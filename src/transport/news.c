@@ -462,6 +462,7 @@ static void tell_call(hk_comm *comm, const hk_what *what)
 /* The call before may be the one that differs. */
 void hk_news_roll_call(hk_comm *comm, const hk_what *what)
 {
+    comm = comm->whole;
     const hk_what *before = &comm->history[(what->number - 1) % HK_HISTORY];
     if (what->number != HK_NUMBER_OPENING && what->number > 1)
         tell_call(comm, before);

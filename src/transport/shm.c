@@ -1,5 +1,5 @@
-/* Ranks of one host: tcp's mesh over loopback for messages, news and deaths, and collectives in
- * shared memory. */
+/* Ranks that share hosts: tcp's mesh for messages, news and deaths, and collectives in shared memory
+ * for the groups that are on one host; collective/hosts.c joins these where there are several. */
 #include "transport/shm_team.h"
 #include "transport/tcp.h"
 
@@ -22,13 +22,16 @@ static hocket_status available(const char *choice)
     return HOCKET_OK;
 }
 
+/* Any two ranks share a host. */
 static bool suits(const hk_meeting *meeting)
 {
     const unsigned char *hosts = hk_meeting_hosts(meeting);
     for (int i = 1; i < hk_meeting_world_size(meeting); i++)
-        if (memcmp(hosts, hosts + (size_t)i * HK_HOST_ID_BYTES, HK_HOST_ID_BYTES) != 0)
-            return false;
-    return true;
+        for (int j = 0; j < i; j++)
+            if (memcmp(hosts + (size_t)j * HK_HOST_ID_BYTES, hosts + (size_t)i * HK_HOST_ID_BYTES,
+                       HK_HOST_ID_BYTES) == 0)
+                return true;
+    return false;
 }
 
 static hocket_status open_shm(const hk_opening *opening, const hocket_transport **transport,
@@ -36,7 +39,7 @@ static hocket_status open_shm(const hk_opening *opening, const hocket_transport 
 {
     if (!suits(opening->meeting))
         return hk_fail(HOCKET_ERR_UNAVAILABLE,
-                       "backend shm: the ranks are on several hosts; ask for tcp, or for any");
+                       "backend shm: no two ranks share a host; ask for tcp, or for any");
     pthread_once(&made, make);
     *transport = &shm_transport;
     return hk_tcp_open(opening, self);

@@ -93,7 +93,8 @@ void hk_news_fini(hk_endpoint *endpoint);
 /* Replays what came early, and what was known of members before there was the group. */
 void hk_news_opened(hk_comm *comm);
 void hk_news_left(hk_comm *comm); /* to the members: this rank leaves */
-/* To the members: what this rank is in. They answer, and compare. */
+/* To the members of the group, or of a part's group: what this rank is in. They answer, and
+ * compare. */
 void hk_news_roll_call(hk_comm *comm, const hk_what *what);
 /* Breaks the group; the first error stays. tell: the members too. */
 void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell);

@@ -4,13 +4,15 @@
 #include <string.h>
 #include <unistd.h>
 
-void hk_host_id(unsigned char id[HK_HOST_ID_BYTES])
+void hk_host_id(const char *name, unsigned char id[HK_HOST_ID_BYTES])
 {
-    char boot[128], name[256] = "";
+    char boot[128], own[256] = "";
     hk_host_boot_id(boot, sizeof boot);
     /* The name too: containers share a boot, not what else makes a host. */
-    if (gethostname(name, sizeof name - 1) != 0)
-        name[0] = '\0';
+    if (gethostname(own, sizeof own - 1) != 0)
+        own[0] = '\0';
+    if (name[0] == '\0')
+        name = own;
     crypto_generichash_state hash;
     crypto_generichash_init(&hash, NULL, 0, HK_HOST_ID_BYTES);
     crypto_generichash_update(&hash, (const unsigned char *)boot, strlen(boot) + 1);

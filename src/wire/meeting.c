@@ -20,6 +20,7 @@ struct hk_meeting {
     hk_address address;
     uint64_t job;
     unsigned char *hosts;
+    unsigned char host[HK_HOST_ID_BYTES]; /* this rank's */
 };
 
 /* === Rank 0 listens =========================================================================== */
@@ -99,7 +100,7 @@ static hocket_status receive_all(hk_meeting *meeting, const hk_step *step, unsig
         status = hk_star_collect(star, step, meeting->hosts);
     if (status != HOCKET_OK)
         return status;
-    hk_host_id(meeting->hosts);
+    memcpy(meeting->hosts, meeting->host, sizeof meeting->host);
     keep_address(meeting, &star->outward);
     while (meeting->job == 0)
         randombytes_buf(&meeting->job, sizeof meeting->job);
@@ -150,9 +151,7 @@ static hocket_status arrive(hk_meeting *meeting, const hk_step *step, unsigned c
         status = hk_address_local(link->fd, &star->outward);
     if (status != HOCKET_OK)
         return status;
-    unsigned char id[HK_HOST_ID_BYTES];
-    hk_host_id(id);
-    status = hk_star_ask(star, step, id, welcome);
+    status = hk_star_ask(star, step, meeting->host, welcome);
     return status == HOCKET_OK ? take_welcome(meeting, welcome, step->result_bytes) : status;
 }
 
@@ -177,7 +176,7 @@ static hocket_status meet_oneself(hk_meeting *meeting)
 {
     hk_address addresses[HK_ADDRESSES_MAX];
     int count;
-    hk_host_id(meeting->hosts);
+    memcpy(meeting->hosts, meeting->host, sizeof meeting->host);
     while (meeting->job == 0)
         randombytes_buf(&meeting->job, sizeof meeting->job);
     hocket_status status = hk_address_resolve("127.0.0.1:0", addresses, &count);
@@ -201,6 +200,7 @@ static hocket_status make(const hk_settings *settings, hk_time deadline, hk_meet
                           .opened = hk_now(),
                           .deadline = deadline,
                           .where = new->where};
+    hk_host_id(settings->host, new->host);
     new->hosts = calloc(world, HK_HOST_ID_BYTES);
     new->star.links = calloc(world, sizeof *new->star.links);
     new->star.polls = calloc(world, sizeof *new->star.polls);

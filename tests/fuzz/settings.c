@@ -34,6 +34,7 @@ static const char *const names[] = {
     "HOCKET_ENCRYPT",
     "HOCKET_FAULT",
     "HOCKET_TRACE",
+    "HOCKET_HOST",
 };
 enum { NAMES = sizeof names / sizeof names[0], FIRST_FILE = 18, LAST_FILE = 20, VALUE_MAX = 8192 };
 
