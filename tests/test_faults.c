@@ -139,14 +139,18 @@ static void one_fails(struct member *me)
     member_end_by(me, fault->how);
 }
 
+/* Over connections alone, and with memory inside hosts. */
+static const struct harness_backend *const carriers[] = {&harness_tcp, &harness_hosts};
+
 static void run_fault(struct fault fault, int size, double timeout_s)
 {
-    harness_run(&(struct harness_run){.backend = &harness_tcp,
-                                      .size = size,
-                                      .body = one_fails,
-                                      .context = &fault,
-                                      .processes = true,
-                                      .timeout_s = timeout_s * harness_slowness()});
+    for (size_t i = 0; i < LENGTH(carriers); i++)
+        harness_run(&(struct harness_run){.backend = carriers[i],
+                                          .size = size,
+                                          .body = one_fails,
+                                          .context = &fault,
+                                          .processes = true,
+                                          .timeout_s = timeout_s * harness_slowness()});
 }
 
 /* === Deaths =================================================================================== */
@@ -214,6 +218,7 @@ static void a_rank_killed_within_a_large_sum(void **state)
     (void)state;
     PROCESSES(&harness_tcp, 2, dies_within_large_sums, NULL);
     PROCESSES(&harness_tcp, 4, dies_within_large_sums, NULL);
+    PROCESSES(&harness_hosts, 4, dies_within_large_sums, NULL);
 }
 
 /* What it had sent before is received whole, or the death is known first. */
@@ -272,6 +277,7 @@ static void an_outsiders_death_does_not_break_a_subgroup(void **state)
 {
     (void)state;
     PROCESSES(&harness_tcp, 4, an_outsider_dies, NULL);
+    PROCESSES(&harness_hosts, 4, an_outsider_dies, NULL);
 }
 
 /* === Late, frozen ============================================================================= */
@@ -412,6 +418,8 @@ static void ranks_that_disagree_are_told(void **state)
         for (size_t i = 0; i < LENGTH(disagreements); i++)
             for (int size = 2; size <= 4; size += 2)
                 RANKS(harness_backends[b], size, disagree, (void *)&disagreements[i]);
+    for (size_t i = 0; i < LENGTH(disagreements); i++)
+        PROCESSES(&harness_hosts, 4, disagree, (void *)&disagreements[i]);
 }
 
 int main(void)
@@ -428,5 +436,6 @@ int main(void)
         cmocka_unit_test(ranks_that_disagree_are_told),
     };
     harness_clear_environment();
+    harness_placement = "AABAB";
     return cmocka_run_group_tests_name("faults", tests, NULL, NULL);
 }

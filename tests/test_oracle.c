@@ -502,8 +502,8 @@ static void shm(void **state)
     over_the_wire(&harness_shm);
 }
 
-/* Ranks side by side on two hosts, mixed, as many as not, one alone, and so many that the lanes have
- * algorithms of their own. */
+/* Ranks side by side on two hosts, mixed, not as many on each, one alone, and vectors so large that
+ * they go in pieces. */
 static void hosts(void **state)
 {
     (void)state;

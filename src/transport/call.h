@@ -60,9 +60,9 @@ void *hk_call_scratch_mark(const hk_call *call);
 void hk_call_scratch_release(hk_call *call, void *mark);
 
 /* Start a send or a receive; op is the caller's and must stay until hk_finish or hk_call_end. Ranks
- * are those of call->comm; a rank may send to itself. Between two ranks, operations of one call match in
- * the order they are started. Any length, 0 too. data of a send must not change before it is
- * finished. */
+ * are those of call->comm; a rank may send to itself. Between two ranks, operations of one call
+ * match in the order they are started. Any length, 0 too. data of a send must not change before it
+ * is finished. */
 hocket_status hk_start_send(hk_call *call, hk_op *op, int to, const void *data, size_t bytes);
 hocket_status hk_start_recv(hk_call *call, hk_op *op, int from, void *data, size_t bytes);
 

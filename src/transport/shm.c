@@ -1,5 +1,6 @@
-/* Ranks that share hosts: tcp's mesh for messages, news and deaths, and collectives in shared memory
- * for the groups that are on one host; collective/hosts.c joins these where there are several. */
+/* Ranks that share hosts: tcp's mesh for messages, news and deaths, and collectives in shared
+ * memory for the groups that are on one host; collective/hosts.c joins these where there are
+ * several. */
 #include "transport/shm_team.h"
 #include "transport/tcp.h"
 
