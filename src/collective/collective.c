@@ -41,6 +41,11 @@ void hk_team_close(hk_team *team)
     team->hosts = NULL;
 }
 
+const hk_team *hk_team_nearest(const hk_team *team)
+{
+    return team->hosts ? hk_hosts_inside(team->hosts) : team;
+}
+
 static bool is_delegate(const hk_team *team)
 {
     return hk_endpoint_is_delegate(team->comm->endpoint);

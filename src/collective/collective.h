@@ -3,8 +3,8 @@
  * of the larger one.
  *
  * Each function picks the transport's native form, or a composition for groups that span hosts
- * (hosts.h), or an algorithm by transport/choices.c, or (on a delegate that cannot send to any rank)
- * a composition of native ones. All ranks pick alike, since they pick by what they agree on.
+ * (hosts.h), or an algorithm by transport/choices.c, or (on a delegate that cannot send to any
+ * rank) a composition of native ones. All ranks pick alike, since they pick by what they agree on.
  */
 #ifndef HK_COLLECTIVE_COLLECTIVE_H
 #define HK_COLLECTIVE_COLLECTIVE_H
@@ -25,6 +25,10 @@ typedef struct hk_team {
  * collective. */
 hocket_status hk_team_open(hk_comm *comm, hk_call *call, hk_team *team);
 void hk_team_close(hk_team *team);
+
+/* The team of this rank's host, where the group spans hosts, else the team: whose native
+ * collectives make memory. */
+const hk_team *hk_team_nearest(const hk_team *team);
 
 hocket_status hk_all_reduce(hk_team *team, hk_call *call, const void *send, void *recv,
                             size_t count, hocket_dtype dtype, hocket_reduce reduce);

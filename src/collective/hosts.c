@@ -135,6 +135,11 @@ void hk_hosts_close(hk_hosts *hosts)
     free(hosts);
 }
 
+const hk_team *hk_hosts_inside(const hk_hosts *hosts)
+{
+    return &hosts->inside;
+}
+
 /* === Steps ==================================================================================== */
 
 /* The call's operations go to the members of this team until it goes elsewhere or home. */

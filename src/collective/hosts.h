@@ -11,6 +11,9 @@
 hocket_status hk_hosts_open(hk_comm *comm, hk_call *call, hk_hosts **hosts);
 void hk_hosts_close(hk_hosts *hosts); /* NULL is fine */
 
+/* The team of this rank's host. */
+const hk_team *hk_hosts_inside(const hk_hosts *hosts);
+
 /* As in collective.h, for groups of two or more and counts that are not 0. UNSUPPORTED, on all
  * ranks alike and without an error text, where the flat algorithms have to do it or do it better:
  * operands that must not change places while the hosts' ranks are mixed; all_gather and

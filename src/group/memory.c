@@ -55,7 +55,7 @@ static void leave(const hocket_group *group)
 static void give_back(hocket_group *group, void *memory)
 {
     void *self;
-    const hk_team *team = &group->team;
+    const hk_team *team = hk_team_nearest(&group->team);
     if (team->native != NULL && team->native->dealloc != NULL &&
         team->native->dealloc(team->handle, memory))
         return;
@@ -70,7 +70,7 @@ static void give_back(hocket_group *group, void *memory)
 /* The members' own, the transport's, or plain memory. */
 static hocket_status get(hocket_group *group, size_t bytes, void **memory)
 {
-    const hk_team *team = &group->team;
+    const hk_team *team = hk_team_nearest(&group->team);
     hocket_status status = HOCKET_ERR_UNSUPPORTED;
     if (team->native != NULL && team->native->alloc != NULL)
         status = team->native->alloc(team->handle, bytes, memory);
