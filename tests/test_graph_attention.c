@@ -418,6 +418,35 @@ static void quantized_weights_multiply_like_their_floats(void **state)
     quantized_case(HOCKET_FLOAT32, HOCKET_FLOAT16, 2, 5, 0, 32, 4);
 }
 
+static void dequantize_case(hocket_dtype dtype, int64_t rows, int64_t k, int group, int bits)
+{
+    static double want[ELEMENTS_MAX];
+    use u = {.op = "dequantize", .input_count = 3, .attribute_count = 2};
+    u.inputs[0] = make(HOCKET_UINT32, 2, (int64_t[]){rows, k * bits / 32}, 0);
+    u.inputs[1] = make(dtype, 2, (int64_t[]){rows, k / group}, 3);
+    u.inputs[2] = make(dtype, 2, (int64_t[]){rows, k / group}, 4);
+    u.attributes[0] = hocket_attr_int("group", group);
+    u.attributes[1] = hocket_attr_int("bits", bits);
+    uint32_t word = 54321;
+    for (int64_t i = 0; i < rows * k * bits / 32; i++)
+        u.inputs[0].at[i] = word = word * 1664525U + 1013904223U;
+    for (int64_t i = 0; i < rows * k; i++)
+        want[i] = number_at(u.inputs[0].at, i, bits) * u.inputs[1].at[i / group] +
+                  u.inputs[2].at[i / group];
+    expect(&u, want);
+    free_inputs(&u);
+}
+
+static void packed_rows_become_floats(void **state)
+{
+    (void)state;
+    dequantize_case(HOCKET_FLOAT32, 3, 96, 32, 4);
+    dequantize_case(HOCKET_FLOAT32, 1, 64, 32, 8);
+    dequantize_case(HOCKET_FLOAT16, 2, 128, 64, 4);
+    dequantize_case(HOCKET_BFLOAT16, 2, 128, 128, 8);
+    dequantize_case(HOCKET_FLOAT32, 0, 64, 32, 8);
+}
+
 /* --- argmax --- */
 
 static void argmax_case(hocket_dtype dtype, int axis)
@@ -464,6 +493,7 @@ int main(void)
         cmocka_unit_test(attention_sees_what_has_been_written),
         cmocka_unit_test(attention_bears_large_scores_and_unwritten_rows),
         cmocka_unit_test(quantized_weights_multiply_like_their_floats),
+        cmocka_unit_test(packed_rows_become_floats),
         cmocka_unit_test(argmax_is_the_first_of_the_largest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -191,8 +191,8 @@ static void quantized_weights_and_argmax_say_what_does_not_fit(void **state)
     hocket_node words = input(g, "words", HOCKET_UINT32, 2, (int64_t[]){5, 8});
     hocket_node scales = input(g, "scales", HOCKET_FLOAT16, 2, (int64_t[]){5, 2});
     hocket_node empty = input(g, "empty", HOCKET_FLOAT32, 2, (int64_t[]){2, 0});
-    INVALID("quantized_linear (node 10): x is float32[1,64], words is uint32[5,8], scales is "
-            "float16[5,2]: with 8 bits in groups of 32",
+    INVALID("quantized_linear (node 10): words is uint32[5,8], scales is float16[5,2]: with 8 bits "
+            "in groups of 32",
             hocket_graph_quantized_linear(g, x, words, scales, scales, 32, 8, &y));
     INVALID("quantized_linear (node 10): bits is 3, it must be 4 or 8",
             hocket_graph_quantized_linear(g, x, words, scales, scales, 32, 3, &y));
@@ -202,6 +202,11 @@ static void quantized_weights_and_argmax_say_what_does_not_fit(void **state)
             hocket_graph_quantized_linear(g, x, words, scales, f->f23, 32, 4, &y));
     INVALID("words is float32[2,3], scales is float16[5,2], biases is float16[5,2]: words must be",
             hocket_graph_quantized_linear(g, x, f->f23, scales, scales, 32, 4, &y));
+    INVALID("quantized_linear (node 10): x is float32[2,0]: it must be float16, bfloat16 or "
+            "float32, its rows of 64",
+            hocket_graph_quantized_linear(g, empty, words, scales, scales, 32, 4, &y));
+    INVALID("dequantize (node 10): bits is 5",
+            hocket_graph_dequantize(g, words, scales, scales, 32, 5, &y));
     OK(hocket_graph_quantized_linear(g, x, words, scales, scales, 32, 4, &y));
     INVALID("argmax (node 11): axis 2 is not one of", hocket_graph_argmax(g, x, 2, &y));
     INVALID("argmax (node 11): x is float32[2,0]: axis 1 has no elements",

@@ -114,6 +114,17 @@ typedef struct op_case {
             INT("group", 32), INT("bits", bits)                                                    \
         }                                                                                          \
     }
+#define DEQUANTIZE(type, bits)                                                                     \
+    {                                                                                              \
+        "dequantize", 3,                                                                           \
+            {{HOCKET_UINT32, 2, {3, 64 * (bits) / 32}, 0, 4e9F},                                   \
+             {type, 2, {3, 2}, -0.1F, 0.1F},                                                       \
+             {type, 2, {3, 2}, -1, 1}},                                                            \
+            2,                                                                                     \
+        {                                                                                          \
+            INT("group", 32), INT("bits", bits)                                                    \
+        }                                                                                          \
+    }
 #define ROPE(type, rows, position, interleaved)                                                    \
     {                                                                                              \
         "rope", 2, {{type, 3, {3, rows, 8}, -2, 2}, {HOCKET_INT32, 0, {0}, position, position}},   \
@@ -237,6 +248,8 @@ static const op_case cases[] = {
     QUANTIZED(F32, HOCKET_FLOAT16, 7, 8),
     QUANTIZED(HOCKET_BFLOAT16, F32, 3, 4),
     QUANTIZED(HOCKET_FLOAT16, HOCKET_FLOAT16, 0, 8),
+    DEQUANTIZE(F32, 8),
+    DEQUANTIZE(HOCKET_FLOAT16, 4),
     ROPE(F32, 1, 0, 0),
     ROPE(F32, 5, 100, 1),
     ROPE(HOCKET_FLOAT16, 5, 100, 0),

@@ -262,6 +262,11 @@ HOCKET_API hocket_status hocket_graph_quantized_linear(hocket_graph *graph, hock
                                                        hocket_node words, hocket_node scales,
                                                        hocket_node biases, int group, int bits,
                                                        hocket_node *node);
+/* The floats of rows that are packed so: of a table of embeddings, rows of words, scales and biases
+ * are taken and become floats here. [rows, k], of the dtype of scales. */
+HOCKET_API hocket_status hocket_graph_dequantize(hocket_graph *graph, hocket_node words,
+                                                 hocket_node scales, hocket_node biases, int group,
+                                                 int bits, hocket_node *node);
 HOCKET_API hocket_status hocket_graph_softmax(hocket_graph *graph, hocket_node x, int axis,
                                               hocket_node *node);
 /* Over the last axis: x / sqrt(mean(x^2) + epsilon) * weight. weight: [last]. */

@@ -124,6 +124,15 @@ hocket_status hocket_graph_linear(hocket_graph *graph, hocket_node x, hocket_nod
     return hocket_graph_op(graph, "matmul", inputs, 2, &attribute, 1, node);
 }
 
+hocket_status hocket_graph_dequantize(hocket_graph *graph, hocket_node words, hocket_node scales,
+                                      hocket_node biases, int group, int bits, hocket_node *node)
+{
+    hocket_attr attributes[] = {hocket_attr_int("group", group), hocket_attr_int("bits", bits)};
+    hocket_node inputs[] = {words, scales, biases};
+    return hocket_graph_op(graph, "dequantize", inputs, COUNT(inputs), attributes,
+                           COUNT(attributes), node);
+}
+
 hocket_status hocket_graph_quantized_linear(hocket_graph *graph, hocket_node x, hocket_node words,
                                             hocket_node scales, hocket_node biases, int group,
                                             int bits, hocket_node *node)

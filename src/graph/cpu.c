@@ -48,7 +48,7 @@ static const hk_kernel kernels[] = {
     KERNEL(gelu), KERNEL(where), KERNEL(cast),
     KERNEL(matmul), KERNEL(softmax), KERNEL(rms_norm), KERNEL(layer_norm),
     KERNEL(sum), KERNEL(mean), KERNEL(max), KERNEL(min),
-    KERNEL(argmax), KERNEL(quantized_linear),
+    KERNEL(argmax), KERNEL(quantized_linear), KERNEL(dequantize),
     KERNEL(rope), KERNEL(cache_update), KERNEL(attention),
     KERNEL(reshape), KERNEL(transpose), KERNEL(broadcast_to), KERNEL(slice), KERNEL(concatenate),
     KERNEL(take),

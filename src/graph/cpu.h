@@ -46,6 +46,7 @@ hocket_status hk_cpu_matmul(hocket_op_call *call);
 
 /* cpu_quantized_kernels.c */
 hocket_status hk_cpu_quantized_linear(hocket_op_call *call);
+hocket_status hk_cpu_dequantize(hocket_op_call *call);
 
 /* cpu_attention_kernels.c */
 hocket_status hk_cpu_rope(hocket_op_call *call);

@@ -1,4 +1,4 @@
-/* A product with a quantized weight: some rows of it at a time become floats, which the usual
+/* Quantized weights as floats, and products with them: some rows of it at a time become floats, which the usual
  * product then reads from the cache. */
 #include "core/status.h"
 #include "graph/blas.h"
@@ -6,6 +6,7 @@
 #include "graph/lane.h"
 #include "graph/shape.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 enum { PANEL_ROWS = 32 };
@@ -13,6 +14,7 @@ enum { PANEL_ROWS = 32 };
 /* A weight in its packed form, with scales and biases of one row in float. */
 typedef struct packed {
     const hocket_op_call *call;
+    int words; /* which input they are; scales and biases follow */
     int64_t k, group;
     int bits;
     float *scales, *biases;
@@ -37,15 +39,16 @@ UNPACK(8, 4)
 static void unpack_row(const packed *weight, int64_t row, float *out)
 {
     const hocket_op_call *call = weight->call;
-    hocket_dtype dtype = call->input_types[2].dtype;
+    int words_at = weight->words;
+    hocket_dtype dtype = call->input_types[words_at + 1].dtype;
     int64_t groups = weight->k / weight->group;
     size_t at = (size_t)(row * groups) * hocket_dtype_size(dtype);
-    const float *scales = hk_lane_view(dtype, (const char *)call->inputs[2] + at, 1,
+    const float *scales = hk_lane_view(dtype, (const char *)call->inputs[words_at + 1] + at, 1,
                                        (size_t)groups, weight->scales);
-    const float *biases = hk_lane_view(dtype, (const char *)call->inputs[3] + at, 1,
+    const float *biases = hk_lane_view(dtype, (const char *)call->inputs[words_at + 2] + at, 1,
                                        (size_t)groups, weight->biases);
     const uint32_t *words =
-        (const uint32_t *)call->inputs[1] + row * (weight->k / (32 / weight->bits));
+        (const uint32_t *)call->inputs[words_at] + row * (weight->k / (32 / weight->bits));
     if (weight->bits == 4)
         unpack_4(words, groups, weight->group, scales, biases, out);
     else
@@ -76,6 +79,7 @@ hocket_status hk_cpu_quantized_linear(hocket_op_call *call)
 {
     const hocket_type *x = &call->input_types[0];
     packed weight = {.call = call,
+                     .words = 1,
                      .k = x->dims[x->rank - 1],
                      .group = hocket_attrs_int(&call->attributes, "group", 32),
                      .bits = (int)hocket_attrs_int(&call->attributes, "bits", 4)};
@@ -93,6 +97,32 @@ hocket_status hk_cpu_quantized_linear(hocket_op_call *call)
     float *widened = weight.biases + groups;
     multiply(&weight, m, hk_lane_view(x->dtype, call->inputs[0], 1, count, widened),
              widened + count);
+    free(room);
+    return HOCKET_OK;
+}
+
+hocket_status hk_cpu_dequantize(hocket_op_call *call)
+{
+    const hocket_type *result = &call->output_type;
+    packed weight = {.call = call,
+                     .k = result->dims[1],
+                     .group = hocket_attrs_int(&call->attributes, "group", 32),
+                     .bits = (int)hocket_attrs_int(&call->attributes, "bits", 4)};
+    int64_t groups = weight.k / weight.group;
+    size_t row_bytes = (size_t)weight.k * hocket_dtype_size(result->dtype);
+    if (hocket_type_count(result) == 0)
+        return HOCKET_OK;
+    float *room = malloc((size_t)(2 * groups + weight.k) * sizeof *room);
+    if (room == NULL)
+        return hocket_op_error(call, HOCKET_ERR_NO_MEMORY, "%" PRId64 " floats of a row", weight.k);
+    weight.scales = room;
+    weight.biases = room + groups;
+    float *row = weight.biases + groups;
+    for (int64_t i = 0; i < result->dims[0]; i++) {
+        unpack_row(&weight, i, row);
+        hk_lane_store(result->dtype, row, (size_t)weight.k,
+                      (char *)call->output + (size_t)i * row_bytes, 1);
+    }
     free(room);
     return HOCKET_OK;
 }

@@ -57,22 +57,23 @@ static hocket_status infer_matmul(hocket_op_call *call)
     return HOCKET_OK;
 }
 
-/* --- quantized_linear: x, words, scales, biases --- */
+/* --- quantized_linear: x, words, scales, biases; dequantize: words, scales, biases --- */
 
 static hocket_status quantized_problem(const hocket_op_call *call, const char *problem)
 {
-    const hocket_type *types = call->input_types;
-    return hocket_op_error(call, HOCKET_ERR_INVALID,
-                           "x is %s, words is %s, scales is %s, biases is %s: %s",
+    const hocket_type *types = call->input_types + call->input_count - 3;
+    return hocket_op_error(call, HOCKET_ERR_INVALID, "words is %s, scales is %s, biases is %s: %s",
                            HK_TYPE_TEXT(&types[0]), HK_TYPE_TEXT(&types[1]),
-                           HK_TYPE_TEXT(&types[2]), HK_TYPE_TEXT(&types[3]), problem);
+                           HK_TYPE_TEXT(&types[2]), problem);
 }
 
-static hocket_status infer_quantized_linear(hocket_op_call *call)
+#define HALVES_AND_FLOAT (HK_FLOATS & ~HK_DTYPE_BIT(HOCKET_FLOAT64))
+
+/* The last three inputs; *k: how many elements a row of the weight has. */
+static hocket_status check_quantized(const hocket_op_call *call, int64_t *k)
 {
-    const hocket_type *x = &call->input_types[0], *words = &call->input_types[1];
-    const hocket_type *scales = &call->input_types[2], *biases = &call->input_types[3];
-    unsigned floats = HK_FLOATS & ~HK_DTYPE_BIT(HOCKET_FLOAT64);
+    const hocket_type *words = call->input_types + call->input_count - 3;
+    const hocket_type *scales = words + 1, *biases = words + 2;
     int64_t group = hocket_attrs_int(&call->attributes, "group", 0);
     int64_t bits = hocket_attrs_int(&call->attributes, "bits", 0);
     if (bits != 4 && bits != 8)
@@ -81,23 +82,45 @@ static hocket_status infer_quantized_linear(hocket_op_call *call)
     if (group != 32 && group != 64 && group != 128)
         return hocket_op_error(call, HOCKET_ERR_INVALID,
                                "group is %" PRId64 ", it must be 32, 64 or 128", group);
-    if (!(floats & HK_DTYPE_BIT(x->dtype)) || !(floats & HK_DTYPE_BIT(scales->dtype)))
-        return quantized_problem(call, "x and scales must be float16, bfloat16 or float32");
-    if (words->dtype != HOCKET_UINT32 || words->rank != 2 || x->rank < 1)
-        return quantized_problem(call, "words must be uint32[n, words of a row], x have a "
-                                       "dimension");
+    if (words->dtype != HOCKET_UINT32 || words->rank != 2)
+        return quantized_problem(call, "words must be uint32[n, words of a row]");
+    if (!(HALVES_AND_FLOAT & HK_DTYPE_BIT(scales->dtype)))
+        return quantized_problem(call, "scales must be float16, bfloat16 or float32");
     if (!hk_type_equal(scales, biases) || scales->rank != 2 || scales->dims[0] != words->dims[0])
         return quantized_problem(call, "scales and biases must have one row for each of words");
-    int64_t k = x->dims[x->rank - 1];
-    if (k % group != 0 || scales->dims[1] != k / group || words->dims[1] != k / (32 / bits))
+    *k = scales->dims[1] * group;
+    if (words->dims[1] == *k / (32 / bits))
+        return HOCKET_OK;
+    return hocket_op_error(call, HOCKET_ERR_INVALID,
+                           "words is %s, scales is %s: with %" PRId64 " bits in groups of %" PRId64
+                           " their rows are not of the same length",
+                           HK_TYPE_TEXT(words), HK_TYPE_TEXT(scales), bits, group);
+}
+
+static hocket_status infer_quantized_linear(hocket_op_call *call)
+{
+    const hocket_type *x = &call->input_types[0];
+    int64_t k = 0;
+    hocket_status status = check_quantized(call, &k);
+    if (status != HOCKET_OK)
+        return status;
+    if (!(HALVES_AND_FLOAT & HK_DTYPE_BIT(x->dtype)) || x->rank < 1 || x->dims[x->rank - 1] != k)
         return hocket_op_error(call, HOCKET_ERR_INVALID,
-                               "x is %s, words is %s, scales is %s: with %" PRId64 " bits in "
-                               "groups of %" PRId64 " a row of words is not as long as one of x",
-                               HK_TYPE_TEXT(x), HK_TYPE_TEXT(words), HK_TYPE_TEXT(scales), bits,
-                               group);
+                               "x is %s: it must be float16, bfloat16 or float32, its rows of "
+                               "%" PRId64 " as those of words %s",
+                               HK_TYPE_TEXT(x), k, HK_TYPE_TEXT(&call->input_types[1]));
     call->output_type = *x;
-    call->output_type.dims[x->rank - 1] = words->dims[0];
+    call->output_type.dims[x->rank - 1] = call->input_types[1].dims[0];
     return HOCKET_OK;
+}
+
+static hocket_status infer_dequantize(hocket_op_call *call)
+{
+    int64_t k = 0;
+    hocket_status status = check_quantized(call, &k);
+    call->output_type = call->input_types[1];
+    call->output_type.dims[1] = k;
+    return status;
 }
 
 /* --- softmax and norms --- */
@@ -239,6 +262,7 @@ static const hocket_attr_def reduce_attributes[] = {{"axes", HOCKET_ATTR_INTS, f
 static const hocket_op_def defs[] = {
     OP("matmul", 2, 2, 0, infer_matmul, NULL, matmul_attributes),
     OP("quantized_linear", 4, 4, 0, infer_quantized_linear, NULL, quantized_attributes),
+    OP("dequantize", 3, 3, 0, infer_dequantize, NULL, quantized_attributes),
     OP("softmax", 1, 1, HOCKET_OP_IN_PLACE, infer_softmax, NULL, axis_attributes),
     OP("rms_norm", 1, 2, HOCKET_OP_IN_PLACE, infer_norm, NULL, norm_attributes),
     OP("layer_norm", 1, 3, HOCKET_OP_IN_PLACE, infer_norm, NULL, norm_attributes),

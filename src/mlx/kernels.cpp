@@ -272,6 +272,17 @@ mx::array quantized_linear(const Call &call)
     return mx::reshape(narrowed(call, y), call.shape(), call.stream);
 }
 
+mx::array dequantize(const Call &call)
+{
+    if (hocket_type_count(&call.raw.output_type) == 0)
+        return nothing(call);
+    const auto group = static_cast<int>(call.integer("group", 32));
+    const auto bits = static_cast<int>(call.integer("bits", 4));
+    return narrowed(call, mx::dequantize(call.input(0), widened_on_cpu(call, 1),
+                                         widened_on_cpu(call, 2), group, bits, "affine",
+                                         std::nullopt, std::nullopt, call.stream));
+}
+
 /* === Attention ================================================================================
  *
  * What depends on the position alone (angles, the mask, its bounds) is composed anew by each
@@ -534,6 +545,7 @@ const hk_kernel mlx_kernels[] = {
     {"min", kernel<reduce<mx::min>>, nullptr},
     {"argmax", kernel<argmax>, nullptr},
     {"quantized_linear", kernel<by_host<quantized_linear>>, nullptr},
+    {"dequantize", kernel<dequantize>, nullptr},
     {"rope", kernel<by_host<rope>>, nullptr},
     {"cache_update", kernel<by_host<cache_update>>, nullptr},
     {"attention", kernel<by_host<attention>>, nullptr},
