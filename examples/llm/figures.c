@@ -1,0 +1,169 @@
+/* Communication is what a rank spends in collectives and in the relay, waiting for others included.
+ * How much of it is waiting shows when ranks are compared:
+ * - Of a collective, the rank that came last waited for nobody: what it took is the moving, what
+ *   others took beyond that was waiting.
+ * - In the relay, while decoding, one stage works at a time: what is left of the time when all
+ * their work is taken off is the moving. */
+#include "figures.h"
+
+#include "fault.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+double now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+void durations_add(durations *to, double seconds)
+{
+    if (to->count == to->capacity) {
+        size_t capacity = 2 * to->capacity + 4096;
+        float *room = realloc(to->seconds, capacity * sizeof *room);
+        to->lost = to->lost || !room;
+        if (!room)
+            return;
+        to->seconds = room;
+        to->capacity = capacity;
+    }
+    to->seconds[to->count++] = (float)seconds;
+}
+
+void durations_free(durations *of)
+{
+    free(of->seconds);
+    *of = (durations){0};
+}
+
+/* What a rank shows, as numbers that can be gathered. */
+enum { WEIGHTS, RESIDENT, COMMUNICATING, WAITING, LAYER, LAYERS, HEAD, HEADS, COLUMNS };
+
+static double sum(const float *values, size_t count)
+{
+    double total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += values[i];
+    return total;
+}
+
+/* The seconds of moving in collectives, which are the same on all ranks of the group. */
+static bool shared_moving(hocket_group *tensors, const durations *of, double *moving)
+{
+    float counts[] = {(float)of->count, -(float)of->count, of->lost ? -1.0f : 0.0f};
+    *moving = 0;
+    TRY(hocket_all_reduce(tensors, counts, counts, 3, HOCKET_FLOAT32, HOCKET_MIN));
+    if (of->count == 0 || counts[0] != -counts[1] || counts[2] < 0)
+        return true;
+    float *least = malloc(of->count * sizeof *least);
+    if (!least)
+        return fault("out of memory for %zu durations", of->count);
+    hocket_status status =
+        hocket_all_reduce(tensors, of->seconds, least, of->count, HOCKET_FLOAT32, HOCKET_MIN);
+    *moving = sum(least, of->count);
+    free(least);
+    TRY(status);
+    return true;
+}
+
+static bool relay_moving(hocket_group *relay, const figures *of, double *moving)
+{
+    float work = (float)of->work_s;
+    TRY(hocket_all_reduce(relay, &work, &work, 1, HOCKET_FLOAT32, HOCKET_SUM));
+    *moving = of->decode_s - (double)work;
+    if (*moving < 0 || *moving > of->relay_s)
+        *moving = *moving < 0 ? 0 : of->relay_s;
+    return true;
+}
+
+static bool own_row(const figures_scene *scene, const figures *of, float row[COLUMNS])
+{
+    double shared = sum(of->shared.seconds, of->shared.count), moving[2] = {0, 0};
+    if (!shared_moving(scene->tensors, &of->shared, &moving[0]) ||
+        !relay_moving(scene->relay, of, &moving[1]))
+        return false;
+    double all = of->decode_s > 0 ? of->decode_s : 1;
+    const float values[COLUMNS] = {
+        [WEIGHTS] = (float)of->weight_bytes,
+        [RESIDENT] = (float)of->resident_bytes,
+        [COMMUNICATING] = (float)((shared + of->relay_s) / all),
+        [WAITING] = (float)((shared - moving[0] + of->relay_s - moving[1]) / all),
+        [LAYER] = (float)scene->mine->layers.start,
+        [LAYERS] = (float)span_length(scene->mine->layers),
+        [HEAD] = (float)scene->mine->heads.start,
+        [HEADS] = (float)span_length(scene->mine->heads),
+    };
+    memcpy(row, values, sizeof values);
+    return true;
+}
+
+static double per_second(int count, double seconds)
+{
+    return seconds > 0 ? count / seconds : 0;
+}
+
+static const char *way(const figures_scene *scene)
+{
+    if (hocket_world_size(scene->world) == 1)
+        return "alone";
+    return scene->ranks->stages == 1 ? "tp" : scene->ranks->parts == 1 ? "pp" : "tp,pp";
+}
+
+static void print_text(const figures_scene *scene, const figures *of, float (*rows)[COLUMNS])
+{
+    int ranks = hocket_world_size(scene->world);
+    fprintf(stderr,
+            "llm: %d rank%s (%s) over %s, device %s: prompt %d tokens, %.1f tokens/s; "
+            "text %d tokens, %.1f tokens/s\n",
+            ranks, ranks == 1 ? "" : "s", way(scene), hocket_backend(scene->world),
+            scene->chosen->device, of->prompt, per_second(of->prompt, of->prefill_s), of->made,
+            per_second(of->steps, of->decode_s));
+    for (int i = 0; i < ranks; i++)
+        fprintf(stderr,
+                "llm: rank %d: %g layers from %g, %g heads from %g, weights %.1f MB, resident "
+                "%.1f MB; communicating %.1f %%, of it waiting %.1f %%\n",
+                i, rows[i][LAYERS], rows[i][LAYER], rows[i][HEADS], rows[i][HEAD],
+                rows[i][WEIGHTS] / 1e6, rows[i][RESIDENT] / 1e6, 100 * rows[i][COMMUNICATING],
+                100 * rows[i][WAITING]);
+}
+
+static void print_json(const figures_scene *scene, const figures *of, float (*rows)[COLUMNS],
+                       const int *ids)
+{
+    int ranks = hocket_world_size(scene->world), worst = 0, most = 0;
+    for (int i = 1; i < ranks; i++) {
+        worst = rows[i][COMMUNICATING] > rows[worst][COMMUNICATING] ? i : worst;
+        most = rows[i][WEIGHTS] > rows[most][WEIGHTS] ? i : most;
+    }
+    fprintf(stderr,
+            "{\"ranks\": %d, \"parallel\": \"%s\", \"backend\": \"%s\", \"device\": \"%s\", "
+            "\"load_s\": %.2f, \"prompt\": %d, \"prefill_rate\": %.2f, \"decode_rate\": %.2f, "
+            "\"communicating\": %.4f, \"waiting\": %.4f, \"weight_mb\": %.1f, "
+            "\"resident_mb\": %.1f, \"tokens\": [",
+            ranks, way(scene), hocket_backend(scene->world), scene->chosen->device, of->load_s,
+            of->prompt, per_second(of->prompt, of->prefill_s), per_second(of->steps, of->decode_s),
+            rows[worst][COMMUNICATING], rows[worst][WAITING], rows[most][WEIGHTS] / 1e6,
+            rows[most][RESIDENT] / 1e6);
+    for (int i = 0; i < of->made; i++)
+        fprintf(stderr, "%s%d", i == 0 ? "" : ",", ids[i]);
+    fprintf(stderr, "]}\n");
+}
+
+bool figures_print(const figures_scene *scene, const figures *of, const int *ids)
+{
+    float row[COLUMNS], rows[RANKS_MAX][COLUMNS];
+    if (!own_row(scene, of, row))
+        return false;
+    TRY(hocket_all_gather(scene->world, row, rows, COLUMNS, HOCKET_FLOAT32));
+    if (hocket_rank(scene->world) > 0)
+        return true;
+    if (scene->chosen->json)
+        print_json(scene, of, rows, ids);
+    else
+        print_text(scene, of, rows);
+    return true;
+}
