@@ -150,6 +150,7 @@ static bool speak(const options *chosen, const grid *ranks, const share *mine, c
     bool ok = tokens || fault("out of memory for %d tokens", most);
     ok = ok && part_rows(from, chosen, ranks, rows) && stage_open(&plan, &how.stage);
     times->load_s += now_s() - start;
+    times->resident_bytes = resident_bytes();
     times->weight_bytes = from->mine.bytes;
     times->prompt = how.prompt_count;
     ok = ok && (hocket_barrier(with->world) == HOCKET_OK || fault("%s", hocket_last_error()));
