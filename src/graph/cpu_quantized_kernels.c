@@ -1,5 +1,5 @@
-/* Quantized weights as floats, and products with them: some rows of a weight at a time become floats,
- * which the usual product then reads from the cache. */
+/* Quantized weights as floats, and products with them: some rows of a weight at a time become
+ * floats, which the usual product then reads from the cache. */
 #include "core/status.h"
 #include "graph/blas.h"
 #include "graph/cpu.h"
