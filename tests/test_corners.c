@@ -5,6 +5,7 @@
 #include "transport/segment.h"
 #include "transport/state.h"
 #include <fcntl.h>
+#include <math.h>
 #include <unistd.h>
 
 static hocket_status open_shm(struct member *me, hocket_group **world)
@@ -121,6 +122,30 @@ static void a_departure_is_no_mismatch(void **state)
     (void)state;
     RANKS(&harness_tcp, 3, ask_who_knows_better, NULL);
     RANKS(&harness_local, 3, ask_who_knows_better, NULL);
+}
+
+/* What waits in hocket_init has its deadline, not that of the calls to come, which may be none. */
+static void duplicate_alone(struct member *me)
+{
+    hocket_group *duplicate;
+    hocket_config config = member_config(me);
+    config.timeout_s = INFINITY;
+    config.init_timeout_s = 0.3;
+    if (me->rank == 1) {
+        double start = seconds_now();
+        CHECK_OK(hocket_init(&config, &duplicate)); /* the first call says what is wrong */
+        CHECK_STATUS(HOCKET_ERR_TIMEOUT, hocket_barrier(duplicate));
+        CHECK_INT(0, hocket_last_error_rank());
+        CHECK_THAT(seconds_now() - start < 10, "it took %g s", seconds_now() - start);
+        hocket_free(duplicate);
+    }
+    CHECK_OK(hocket_barrier(me->world));
+}
+
+static void hocket_init_keeps_its_own_deadline(void **state)
+{
+    (void)state;
+    RANKS(&shm, 2, duplicate_alone, NULL);
 }
 
 /* Rank 0 hears nothing from rank 2 itself: its connection may be slow. */
@@ -514,6 +539,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_leaves_does_not_keep_the_others_waiting),
         cmocka_unit_test(who_waits_for_another_sees_who_has_left),
         cmocka_unit_test(a_departure_is_no_mismatch),
+        cmocka_unit_test(hocket_init_keeps_its_own_deadline),
         cmocka_unit_test(who_hears_of_a_fault_passes_it_on),
         cmocka_unit_test(a_world_is_duplicated_while_it_is_freed),
         cmocka_unit_test(a_group_is_shrunk_once),

@@ -16,10 +16,10 @@
 
 struct hk_world {
     hk_world *next;
-    char *key; /* NULL: cannot be asked for again */
+    char *key;             /* NULL: cannot be asked for again */
     hk_endpoint *endpoint; /* held: a group is freed while another thread makes a duplicate */
-    int groups;          /* that live on it */
-    uint64_t duplicates; /* made so far */
+    int groups;            /* that live on it */
+    uint64_t duplicates;   /* made so far */
 };
 
 static pthread_mutex_t worlds_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -234,10 +234,9 @@ static bool is_delegate(const hk_settings *settings)
 }
 
 /* A world of one rank, whatever its backend would be, meets nobody. */
-static hocket_status open_transport(const hk_settings *settings, const hocket_transport **transport,
-                                    void **self)
+static hocket_status open_transport(const hk_settings *settings, hk_time deadline,
+                                    const hocket_transport **transport, void **self)
 {
-    hk_time deadline = hk_deadline_after(settings->init_timeout_s);
     if (settings->world_size == 1 && (settings->configured || !is_delegate(settings)))
         return hk_local_open("", 0, 1, deadline, transport, self);
     hocket_status status = hk_backend_open(settings, deadline, transport, self);
@@ -261,14 +260,17 @@ static hocket_status wrap_as_asked(const hk_settings *settings, const hocket_tra
     return status;
 }
 
+/* Whatever is done here has until the deadline of hocket_init: also the group's own opening, whose
+ * timeout_s the caller sets then. */
 static hocket_status open_world(const hk_settings *settings, hocket_group **group)
 {
     char key[KEY_MAX];
     uint64_t number;
+    hk_time deadline = hk_deadline_after(settings->init_timeout_s);
     print_key(settings, key);
     hk_world *world = settings->configured ? find_world(key, &number) : NULL;
     if (world != NULL)
-        return duplicate(world, number, settings->timeout_s, group);
+        return duplicate(world, number, settings->init_timeout_s, group);
     const hocket_transport *transport;
     void *self;
     hk_endpoint *endpoint;
@@ -276,14 +278,15 @@ static hocket_status open_world(const hk_settings *settings, hocket_group **grou
     if (settings->fault[0] != '\0')
         status = hk_fault_check(settings->fault); /* before any other rank is bothered */
     if (status == HOCKET_OK)
-        status = open_transport(settings, &transport, &self);
+        status = open_transport(settings, deadline, &transport, &self);
     if (status == HOCKET_OK)
         status = wrap_as_asked(settings, &transport, &self);
     if (status != HOCKET_OK)
         return status;
     status = hk_endpoint_open(transport, self, &endpoint);
     if (status == HOCKET_OK)
-        return open_first(endpoint, settings->configured ? key : NULL, settings->timeout_s, group);
+        return open_first(endpoint, settings->configured ? key : NULL,
+                          hk_to_seconds(hk_deadline_left(deadline)), group);
     if (transport->close != NULL)
         transport->close(self, false);
     return status;
@@ -307,6 +310,8 @@ hocket_status hocket_init(const hocket_config *config, hocket_group **group)
                          "HOCKET_COORDINATOR");
     else if (status == HOCKET_OK)
         status = open_world(settings, group);
+    if (status == HOCKET_OK)
+        (*group)->timeout_s = settings->timeout_s;
     hk_settings_wipe(settings);
     free(settings);
     return status;
