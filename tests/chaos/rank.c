@@ -58,13 +58,24 @@ static bool breaks_in_init(const plan *p)
     return p->kind == FAULT_KILL_INIT || p->kind == FAULT_FREEZE_INIT;
 }
 
+/* The backend "hosts" is any, where chance puts the ranks on up to three hosts. */
+static const char *choose_backend(const plan *p, int id)
+{
+    if (strcmp(p->backend, "hosts") != 0)
+        return p->backend;
+    uint64_t random = p->seed + (uint64_t)id;
+    const char name[] = {(char)('a' + chaos_random(&random) % 3), '\0'};
+    setenv("HOCKET_HOST", name, 1);
+    return "any";
+}
+
 static bool join(life *l)
 {
     const plan *p = l->plan;
     char where[64];
     snprintf(where, sizeof where, "127.0.0.1:%d", p->port);
     hocket_config config = {.size = sizeof config,
-                            .backend = p->backend,
+                            .backend = choose_backend(p, l->id),
                             .rank = l->id,
                             .world_size = p->size,
                             .coordinator = where,
