@@ -44,8 +44,8 @@ static const hk_choice built_in[] = {
     {HK_REDUCE_SCATTER, HK_BY_MEMORY, 2, ANY, 0, 16 * KIB, HK_FLAT},
     {HK_BROADCAST, HK_BY_MEMORY, 2, ANY, 0, 16 * KIB, HK_FLAT},
 
-    {HK_ALL_REDUCE, HK_BY_HOSTS, 2, ANY, 0, 16 * KIB, HK_LEADERS},
-    {HK_BROADCAST, HK_BY_HOSTS, 2, ANY, 0, 16 * KIB, HK_LEADERS},
+    {HK_ALL_REDUCE, HK_BY_HOSTS, 2, ANY, 0, 4 * KIB, HK_LEADERS},
+    {HK_BROADCAST, HK_BY_HOSTS, 2, ANY, 0, KIB, HK_LEADERS},
 };
 
 static bool fits(const hk_choice *row, hk_medium medium, hk_operation operation, int ranks,
