@@ -217,17 +217,18 @@ static void a_late_rank_0_blames_who_is_missing_alone(void **state)
 /* Rank 1 answers to the choice of a backend what is no status. */
 static hocket_status say_nonsense(wire_rank *rank)
 {
-    char name[HK_BACKEND_MAX];
+    char decision[HK_BACKEND_MAX + sizeof(uint64_t)];
     int32_t code = 1000, codes[2];
+    hk_choices choices;
     hk_meeting *meeting;
     const hocket_transport *transport;
     void *self;
     strcpy(rank->settings.backend, "tcp");
     if (rank->settings.rank == 0)
-        return hk_backend_open(&rank->settings, rank->deadline, &transport, &self);
+        return hk_backend_open(&rank->settings, rank->deadline, &transport, &self, &choices);
     hocket_status status = hk_meeting_open(&rank->settings, rank->deadline, &meeting);
     if (status == HOCKET_OK)
-        status = hk_meeting_broadcast(meeting, name, sizeof name);
+        status = hk_meeting_broadcast(meeting, decision, sizeof decision);
     if (status == HOCKET_OK)
         status = hk_meeting_all_gather(meeting, &code, sizeof code, codes);
     hk_meeting_close(meeting);

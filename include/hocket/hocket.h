@@ -206,6 +206,8 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
  * operations; on=1 does all that on rank 1 alone. hocket_backend then says "trace(tcp)" or
  * "fault(tcp)".
  *
+ * HOCKET_TUNE=path is a file with rows for hocket_tune, which rank 0 reads and hands to all.
+ *
  * Without a secret, ranks listen on and connect to loopback only, unless HOCKET_INSECURE=1. With
  * HOCKET_ENCRYPT=1 on any rank, all that travels on sockets is sealed; it needs a secret.
  *
@@ -231,6 +233,13 @@ HOCKET_API bool hocket_is_available(const char *backend);
 HOCKET_API const char *hocket_backend(const hocket_group *group);
 HOCKET_API int hocket_rank(const hocket_group *group);
 HOCKET_API int hocket_world_size(const hocket_group *group);
+
+/* Rows of one's own for the table that says which way a collective goes, for the whole world of
+ * this group; docs/tuning.md has their form, `hocket bench --tune` writes them. Rank 0's rows count
+ * (NULL: none), and go to all. Collective, over a group of all ranks, while nobody is in another
+ * collective. HOCKET_ERR_INVALID on all ranks, with the line, for rows that make no sense: the old
+ * ones stay. */
+HOCKET_API hocket_status hocket_tune(hocket_group *group, const char *rows);
 
 /* The deadline of each later call on this group, in seconds; INFINITY waits for ever.
  * HOCKET_ERR_INVALID: zero, negative or NaN. */

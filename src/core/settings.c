@@ -386,6 +386,8 @@ static hocket_status read_rest(const hocket_config *config, hk_settings *setting
         status = read_text("HOCKET_TRACE", settings->trace, sizeof settings->trace);
     if (status == HOCKET_OK)
         status = read_text("HOCKET_HOST", settings->host, sizeof settings->host);
+    if (status == HOCKET_OK)
+        status = read_text("HOCKET_TUNE", settings->tune, sizeof settings->tune);
     if (status != HOCKET_OK)
         return status;
     settings->strict = config->strict;

@@ -31,6 +31,7 @@ typedef struct hk_settings {
     char fault[HK_FAULT_MAX];   /* HOCKET_FAULT, transport/wrap.h has the grammar; "" for none */
     char host[HK_HOST_MAX];     /* HOCKET_HOST: the host's name; "" for the system's own */
     char trace[HK_PATH_MAX];    /* HOCKET_TRACE: where the ranks' traces go; "" for none */
+    char tune[HK_PATH_MAX];     /* HOCKET_TUNE: rank 0's table of choices; "" for none */
     const char *launcher; /* whose variables gave the rank, "Open MPI"; NULL: config or HOCKET_* */
 } hk_settings;
 

@@ -235,11 +235,12 @@ static bool is_delegate(const hk_settings *settings)
 
 /* A world of one rank, whatever its backend would be, meets nobody. */
 static hocket_status open_transport(const hk_settings *settings, hk_time deadline,
-                                    const hocket_transport **transport, void **self)
+                                    const hocket_transport **transport, void **self,
+                                    hk_choices *choices)
 {
     if (settings->world_size == 1 && (settings->configured || !is_delegate(settings)))
         return hk_local_open("", 0, 1, deadline, transport, self);
-    hocket_status status = hk_backend_open(settings, deadline, transport, self);
+    hocket_status status = hk_backend_open(settings, deadline, transport, self, choices);
     if (status != HOCKET_ERR_UNAVAILABLE || settings->configured || settings->strict ||
         !hocket_is_available(settings->backend))
         return status;
@@ -274,16 +275,19 @@ static hocket_status open_world(const hk_settings *settings, hocket_group **grou
     const hocket_transport *transport;
     void *self;
     hk_endpoint *endpoint;
+    hk_choices choices = {.count = 0};
     hocket_status status = HOCKET_OK;
     if (settings->fault[0] != '\0')
         status = hk_fault_check(settings->fault); /* before any other rank is bothered */
     if (status == HOCKET_OK)
-        status = open_transport(settings, deadline, &transport, &self);
+        status = open_transport(settings, deadline, &transport, &self, &choices);
     if (status == HOCKET_OK)
         status = wrap_as_asked(settings, &transport, &self);
     if (status != HOCKET_OK)
         return status;
     status = hk_endpoint_open(transport, self, &endpoint);
+    if (status == HOCKET_OK)
+        hk_endpoint_tune(endpoint, &choices);
     if (status == HOCKET_OK)
         return open_first(endpoint, settings->configured ? key : NULL,
                           hk_to_seconds(hk_deadline_left(deadline)), group);

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/plugin.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CANDIDATES_MAX 4 /* one of them NULL */
@@ -158,29 +159,78 @@ static bool may_meet(const name_row *row)
     return false;
 }
 
-/* Rank 0 says what it has chosen. A rank that asked for something else by name must hear of it. */
-static hocket_status agree(const name_row *row, hk_meeting *meeting, char name[NAME_MAX_BYTES])
+/* What rank 0 has decided for all. */
+typedef struct decision {
+    char name[NAME_MAX_BYTES]; /* of a candidate; "": none */
+    uint64_t table_bytes;      /* of its own rows of the table of choices */
+} decision;
+
+#define NO_TABLE UINT64_MAX /* it could not read them */
+
+/* *table: the text of the rows, to free(), or NULL. */
+static hocket_status decide(const name_row *row, const hk_opening *opening, decision *made,
+                            char **table)
 {
-    const char *chosen = "";
+    const char *chosen = "", *path = opening->settings->tune;
+    hk_choices rows;
+    size_t length = 0;
+    hocket_status status = HOCKET_OK;
+    if (path[0] != '\0')
+        status = hk_choices_load(path, table, &length);
+    if (status == HOCKET_OK)
+        status = hk_choices_parse(*table, length, &rows);
+    made->table_bytes = status == HOCKET_OK ? length : NO_TABLE;
+    if (status == HOCKET_OK)
+        status = choose(row, opening->meeting, &chosen);
+    else
+        hk_fail_prefix("HOCKET_TUNE=%s: ", path);
+    memcpy(made->name, chosen, strlen(chosen));
+    return status;
+}
+
+/* A rank that asked for another backend by name must hear of it. */
+static hocket_status take_choice(const name_row *row, const decision *made)
+{
+    for (int i = 0; i < CANDIDATES_MAX && row->candidates[i] != NULL; i++)
+        if (strcmp(row->candidates[i], made->name) == 0)
+            return HOCKET_OK;
+    if (made->table_bytes == NO_TABLE)
+        return hk_fail_rank(HOCKET_ERR_UNAVAILABLE, 0,
+                            "rank 0 cannot read its table of choices, HOCKET_TUNE");
+    if (made->name[0] == '\0')
+        return hk_fail_rank(HOCKET_ERR_UNAVAILABLE, 0, "rank 0 has no backend %s", row->name);
+    return hk_fail_rank(HOCKET_ERR_MISMATCH, 0,
+                        "this rank asks for backend %s, rank 0 has chosen %s", row->name,
+                        made->name);
+}
+
+static hocket_status agree(const name_row *row, hk_opening *opening, decision *made, char **table)
+{
     hocket_status mine = HOCKET_OK;
-    if (hk_meeting_rank(meeting) == 0)
-        mine = choose(row, meeting, &chosen);
+    *made = (decision){.table_bytes = 0};
+    if (hk_meeting_rank(opening->meeting) == 0)
+        mine = decide(row, opening, made, table);
     hk_error why = *hk_error_last();
-    memset(name, 0, NAME_MAX_BYTES);
-    memcpy(name, chosen, strlen(chosen));
-    hocket_status status = hk_meeting_broadcast(meeting, name, NAME_MAX_BYTES);
+    hocket_status status = hk_meeting_broadcast(opening->meeting, made, sizeof *made);
     if (mine != HOCKET_OK)
         return hk_fail_with(&why);
     if (status != HOCKET_OK)
         return status;
-    name[NAME_MAX_BYTES - 1] = '\0';
-    for (int i = 0; i < CANDIDATES_MAX && row->candidates[i] != NULL; i++)
-        if (strcmp(row->candidates[i], name) == 0)
-            return HOCKET_OK;
-    if (name[0] == '\0')
-        return hk_fail_rank(HOCKET_ERR_UNAVAILABLE, 0, "rank 0 has no backend %s", row->name);
-    return hk_fail_rank(HOCKET_ERR_MISMATCH, 0,
-                        "this rank asks for backend %s, rank 0 has chosen %s", row->name, name);
+    made->name[NAME_MAX_BYTES - 1] = '\0';
+    return take_choice(row, made);
+}
+
+static hocket_status hand_out(hk_opening *opening, size_t bytes, char **table)
+{
+    if (bytes == 0)
+        return HOCKET_OK;
+    if (bytes > HK_CHOICES_TEXT_MAX)
+        return hk_fail_rank(HOCKET_ERR_PROTOCOL, 0, "rank 0's table of choices has %zu bytes",
+                            bytes);
+    if (*table == NULL && (*table = malloc(bytes)) == NULL)
+        return hk_fail_memory(bytes, "a table of choices");
+    hocket_status status = hk_meeting_broadcast(opening->meeting, *table, bytes);
+    return status == HOCKET_OK ? hk_choices_parse(*table, bytes, opening->choices) : status;
 }
 
 /* All ranks learn whether all agree, so that none waits for one that does not. */
@@ -220,22 +270,26 @@ static hocket_status open_met(const name_row *row, hk_opening *opening,
         status = hk_meeting_open(opening->settings, opening->deadline, &opening->meeting);
     if (status != HOCKET_OK)
         return status;
-    char chosen[NAME_MAX_BYTES];
-    status = agree(row, opening->meeting, chosen);
+    decision made;
+    char *table = NULL;
+    status = agree(row, opening, &made, &table);
     status = all_agree(opening->meeting, status);
     if (status == HOCKET_OK)
-        status = open_chosen(opening, chosen, transport, self);
+        status = hand_out(opening, (size_t)made.table_bytes, &table);
+    if (status == HOCKET_OK)
+        status = open_chosen(opening, made.name, transport, self);
     hk_meeting_close(opening->meeting);
+    free(table);
     return status;
 }
 
 hocket_status hk_backend_open(const hk_settings *settings, hk_time deadline,
-                              const hocket_transport **transport, void **self)
+                              const hocket_transport **transport, void **self, hk_choices *choices)
 {
     const name_row *row = find_name(settings->backend);
     if (row == NULL)
         return HOCKET_ERR_INVALID;
-    hk_opening opening = {.settings = settings, .deadline = deadline};
+    hk_opening opening = {.settings = settings, .deadline = deadline, .choices = choices};
     if (may_meet(row))
         return open_met(row, &opening, transport, self);
     const char *chosen;

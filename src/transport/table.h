@@ -3,6 +3,7 @@
 #define HK_TRANSPORT_TABLE_H
 
 #include "core/settings.h"
+#include "transport/choices.h"
 #include "wire/meeting.h"
 #include <hocket/transport.h>
 
@@ -12,6 +13,7 @@ typedef struct hk_opening {
     const char *choice;  /* what followed the colon ("ring" of "mlx:ring"), or "" */
     hk_meeting *meeting; /* open, when the backend meets; closed by the caller after open */
     hk_time deadline;
+    hk_choices *choices; /* rank 0's own rows, for all who meet */
 } hk_opening;
 
 typedef struct hk_backend {
@@ -42,8 +44,9 @@ hocket_status hk_backend_known(const char *name);
 hocket_status hk_backend_available(const char *name);
 
 /* Opens the backend that the settings ask for. Of "any", and of names that stand for several, it is
- * rank 0's choice. */
+ * rank 0's choice, and so are the own rows of the table of choices. */
 hocket_status hk_backend_open(const hk_settings *settings, hk_time deadline,
-                              const hocket_transport **transport, void **self);
+                              const hocket_transport **transport, void **self,
+                              hk_choices *choices);
 
 #endif
