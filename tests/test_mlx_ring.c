@@ -315,7 +315,11 @@ static hocket_status relay(bool fails, hocket_piece results[BATCHES])
 static void check_relay(void)
 {
     hocket_piece results[BATCHES];
+    hocket_times times = {.size = sizeof times};
+    EXPECT_OK(hocket_group_times(group, &times));
     EXPECT_OK(relay(false, results));
+    EXPECT_OK(hocket_group_times(group, &times));
+    EXPECT(times.calls == 1 && times.inside_s > 0 && isnan(times.waited_s));
     for (int i = 0; i < BATCHES; i++) {
         const size_t length = i % 2 == 0 ? 0 : PIECE;
         const unsigned char *bytes = results[i].bytes;

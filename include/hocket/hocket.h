@@ -250,6 +250,28 @@ HOCKET_API hocket_status hocket_set_timeout(hocket_group *group, double seconds)
 HOCKET_API hocket_status hocket_split(hocket_group *group, int color, int key,
                                       hocket_group **subgroup);
 
+/* Where this rank's time in a group goes. */
+typedef struct hocket_times {
+    size_t size;     /* sizeof(hocket_times), set by the caller */
+    double inside_s; /* in collectives and messages of the group, but not in stages of a relay;
+                        threads are added up, a nonblocking collective counts while it runs */
+    double waited_s; /* of that: until ranks that were needed had come to the same call, so for what
+                        they did meanwhile. NAN where an engine does not say (MLX's backends, native
+                        collectives of a transport of the caller's) */
+    uint64_t calls;  /* that ended, well or not */
+    uint64_t bytes;  /* of their data: the longer of send and recv; a message; a relay's pieces */
+} hocket_times;
+
+/* Counting begins with the first call of this function on a group, which gives zeros; the
+ * difference of two is what happened in between. It costs each later call a look at the clock, some
+ * 25 ns.
+ *
+ * A rank has come when its first message of the call is there. Over shm that is exact, but for
+ * waits below two microseconds; with messages and more than two ranks waited_s is the least that it
+ * was, because one that has come may itself be waiting. All waiting for a message, or in a relay
+ * for the next piece, counts as waited. */
+HOCKET_API hocket_status hocket_group_times(hocket_group *group, hocket_times *times);
+
 /* Breaks the group on every rank: each call that waits or comes later returns HOCKET_ERR_ABORTED
  * with this reason (NULL is fine) and this rank as the one at fault. From any thread. */
 HOCKET_API hocket_status hocket_abort(hocket_group *group, const char *reason);

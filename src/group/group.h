@@ -29,6 +29,13 @@ typedef struct hk_job {
     uint64_t *number; /* where its number in the group goes, or NULL */
 } hk_job;
 
+/* What hocket_group_times adds up; counted only when it was asked for. */
+typedef struct hk_times {
+    atomic_bool counting;
+    _Atomic hk_time inside, waited;
+    _Atomic uint64_t calls, bytes;
+} hk_times;
+
 struct hocket_group {
     hk_world *world;
     hk_comm *comm;
@@ -48,6 +55,7 @@ struct hocket_group {
     bool has_worker, closing;
     pthread_t worker;
 
+    hk_times times;
     struct hk_region *regions; /* from hocket_alloc and hocket_register */
 };
 
@@ -84,6 +92,11 @@ hocket_status hk_job_run(hocket_group *group, const hk_job *job, hk_time now);
 
 /* results are empty; they stay so when it fails. */
 hocket_status hk_relay(hk_team *team, hk_call *call, const hk_job *job);
+
+/* === times.c ================================================================================= */
+
+/* A call that has ended. */
+void hk_times_add(hocket_group *group, const hk_call *call, hk_time began, uint64_t bytes);
 
 /* === requests.c ============================================================================== */
 

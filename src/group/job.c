@@ -105,6 +105,15 @@ static bool measure(const hocket_group *group, const hk_job *job, extent *e)
     }
 }
 
+/* The longer side of a checked job. */
+static uint64_t data_bytes(const hocket_group *group, const hk_job *job)
+{
+    extent e = {0, 0};
+    if (has_dtype(job->operation))
+        measure(group, job, &e);
+    return (e.send > e.recv ? e.send : e.recv) * hocket_dtype_size(job->dtype);
+}
+
 static hocket_status check_buffers(const hocket_group *group, const hk_job *job)
 {
     extent e;
@@ -246,6 +255,7 @@ hocket_status hk_job_run(hocket_group *group, const hk_job *job, hk_time now)
         status = run_algorithm(&group->team, &call, job);
     hk_user_reduce_mean(before);
     status = hk_call_end(&call, status);
+    hk_times_add(group, &call, now, data_bytes(group, job));
     if (group->watch)
         group->watch(group->watch_context, hk_operation_name(job->operation),
                      hk_to_seconds(hk_now() - now));

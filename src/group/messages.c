@@ -40,12 +40,11 @@ static hocket_status check(const hocket_group *group, hk_operation operation, in
 /* === A note ================================================================================== */
 
 static hocket_status begin(hocket_group *group, hk_note *note, hk_operation operation, int peer,
-                           uint32_t tag)
+                           uint32_t tag, hk_time now)
 {
     hk_what what = {.operation = operation, .dtype = -1, .reduce = -1, .root = -1, .count = tag};
     double timeout = atomic_load_explicit(&group->timeout_s, memory_order_relaxed);
     note->peer = peer;
-    hk_time now = hk_now();
     hocket_status status =
         hk_call_begin(&note->call, group->comm, &what, tag, now, hk_deadline_from(now, timeout));
     /* What the dead had sent can still be received: it needs no help from anybody. */
@@ -109,17 +108,29 @@ static hocket_status end(hk_note *note, hocket_status status)
     return hk_call_end(&note->call, status);
 }
 
+/* Of a message that came, whoever sent it was waited for. */
+static void count(hocket_group *group, hk_note *note, hk_time began)
+{
+    const hocket_op *op = &note->op.base;
+    bool sends = note->call.what.operation == HK_SEND_BYTES;
+    note->call.waited = sends ? 0 : note->call.idle;
+    hk_times_add(group, &note->call, began, sends ? op->length : op->received);
+}
+
 /* === Blocking ================================================================================ */
 
 static hocket_status run(hocket_group *group, hk_note *note, hk_operation operation, int peer,
                          uint32_t tag, const void *data, void *buffer, size_t length)
 {
-    hocket_status status = begin(group, note, operation, peer, tag);
+    hk_time now = hk_now();
+    hocket_status status = begin(group, note, operation, peer, tag, now);
     if (status == HOCKET_OK)
         status = post(note, data, buffer, length);
     if (status == HOCKET_OK)
         status = hk_await(&note->call, is_ready, note, peer);
-    return end(note, status);
+    status = end(note, status);
+    count(group, note, now);
+    return status;
 }
 
 hocket_status hocket_send_bytes(hocket_group *group, int to, uint32_t tag, const void *bytes,
@@ -174,7 +185,7 @@ static hocket_status start(hocket_group *group, const hk_note *filled, hk_operat
     *note = *filled;
     new->group = group;
     new->note = note;
-    hocket_status status = begin(group, note, operation, peer, tag);
+    hocket_status status = begin(group, note, operation, peer, tag, hk_now());
     if (status == HOCKET_OK)
         status = post(note, data, buffer, length);
     if (status == HOCKET_OK)
@@ -189,10 +200,11 @@ static hocket_status start(hocket_group *group, const hk_note *filled, hk_operat
     return HOCKET_OK;
 }
 
-static hocket_status finish(hocket_request *request, hocket_status status)
+static hocket_status finish(hocket_request *request, hocket_status status, hk_time began)
 {
     hk_background_end(request->group->comm->endpoint);
     status = end(request->note, status);
+    count(request->group, request->note, began);
     free(request->note);
     free(request);
     return status;
@@ -201,15 +213,17 @@ static hocket_status finish(hocket_request *request, hocket_status status)
 hocket_status hk_note_wait(hocket_request *request)
 {
     hk_note *note = request->note;
-    return finish(request, hk_await(&note->call, is_ready, note, note->peer));
+    hk_time now = hk_now();
+    return finish(request, hk_await(&note->call, is_ready, note, note->peer), now);
 }
 
 hocket_status hk_note_test(hocket_request *request, bool *done)
 {
     hk_note *note = request->note;
+    hk_time now = hk_now();
     hocket_status status = hk_look(&note->call, is_ready, note, note->peer, done);
     *done = *done || status != HOCKET_OK;
-    return *done ? finish(request, status) : HOCKET_OK;
+    return *done ? finish(request, status, now) : HOCKET_OK;
 }
 
 static hocket_status check_async(hocket_group *group, hk_operation operation, int peer,

@@ -206,6 +206,7 @@ static hocket_status take(relay *r, lane *l, hocket_piece *piece, hk_error *fail
 {
     hk_op *op = &l->receives[l->taken++ % AHEAD];
     hocket_status status = hk_conclude(r->call, op);
+    r->call->moved += op->base.received;
     piece->bytes = op->base.buffer;
     op->base.buffer = NULL;
     if (status == HOCKET_OK)
@@ -253,7 +254,9 @@ static hocket_status run_stage(relay *r, int batch, const hocket_piece *in, hock
         status = hk_background_begin(comm->endpoint);
     if (status != HOCKET_OK)
         return status;
+    hk_time began = hk_now();
     status = call_stage(r, batch, in, out);
+    r->call->away += hk_now() - began;
     if (goes_on)
         hk_background_end(comm->endpoint);
     if (status == HOCKET_OK || r->delegate)
@@ -354,6 +357,7 @@ hocket_status hk_relay(hk_team *team, hk_call *call, const hk_job *job)
     }
     if (status == HOCKET_OK)
         status = conclude(&r);
+    call->waited = call->idle;
     for (int i = 0; i < LANES; i++)
         close_lane(&r.lanes[i]);
     for (int i = 0; i < r.batches && status != HOCKET_OK; i++) {

@@ -396,6 +396,8 @@ hocket_status hk_await(hk_call *call, bool (*ready)(void *), void *argument, int
         hk_endpoint_call_followers(endpoint);
     }
     hk_endpoint_unlock(endpoint);
+    if (since > 0)
+        call->idle += hk_now() - since;
     return status;
 }
 
@@ -501,10 +503,24 @@ hocket_status hk_conclude(hk_call *call, hk_op *op)
     return status;
 }
 
+/* After a wait for this member, that long. The first message of a member in a collective means that
+ * it has come. */
+static void arrived(hk_call *call, int member, hk_time wait)
+{
+    uint64_t *last = &group_of(call)->arrived[member];
+    if (*last == call->what.number)
+        return;
+    *last = call->what.number;
+    call->waited += wait;
+}
+
 hocket_status hk_finish(hk_call *call, hk_op *op)
 {
     /* Also where it is done: another thread may have done it, and the lock hands its bytes over. */
+    hk_time idle = call->idle;
     hocket_status status = hk_await(call, op_done, op, op->member);
+    if (op->base.kind == HOCKET_OP_RECV && is_collective(call))
+        arrived(call, op->member, call->idle - idle);
     if (status == HOCKET_OK)
         return hk_conclude(call, op);
     take_back(call);
@@ -559,6 +575,12 @@ void hk_patience_begin(hocket_patience *patience, int member)
     patience->left = false;
     patience->rounds = 0;
     patience->since = 0;
+}
+
+void hk_patience_arrived(hocket_patience *patience)
+{
+    if (patience->since > 0)
+        patience->call->waited += hk_now() - patience->since;
 }
 
 static void relax(void)

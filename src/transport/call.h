@@ -39,6 +39,10 @@ typedef struct hk_call {
     bool asked;          /* the others what they are in */
     bool despite_fault;  /* the wait is about who is left */
     unsigned long round; /* of progress, in which the last operation was posted */
+    hk_time idle;        /* spent in hk_await */
+    hk_time waited;      /* spent until members had come to this call */
+    hk_time away;        /* spent in the caller's functions */
+    uint64_t moved;      /* bytes that the call itself had to count */
     hk_time grace;       /* until when their answers are awaited after the deadline, 0: not yet */
 } hk_call;
 
@@ -116,5 +120,8 @@ struct hocket_patience {
 
 /* A new wait begins, for this member. */
 void hk_patience_begin(hocket_patience *patience, int member);
+
+/* It has ended, and was until the member had come to the call. */
+void hk_patience_arrived(hocket_patience *patience);
 
 #endif

@@ -270,6 +270,7 @@ static void free_comm(hk_comm *comm)
     free(comm->left);
     free(comm->stayed);
     free(comm->answers);
+    free(comm->arrived);
     free(comm->history);
     hk_shrink_free(comm->shrink);
     free(comm);
@@ -291,9 +292,10 @@ hocket_status hk_comm_open(hk_endpoint *endpoint, uint64_t context, const int *r
     new->left = calloc((size_t)size, sizeof *new->left);
     new->stayed = calloc((size_t)size, sizeof *new->stayed);
     new->answers = calloc((size_t)size, sizeof *new->answers);
+    new->arrived = calloc((size_t)size, sizeof *new->arrived);
     new->history = calloc(HK_HISTORY, sizeof *new->history);
     if (new->ranks == NULL || new->left == NULL || new->stayed == NULL || new->answers == NULL ||
-        new->history == NULL) {
+        new->arrived == NULL || new->history == NULL) {
         free_comm(new);
         return hk_fail_memory((size_t)size * 16, "a group's members");
     }

@@ -39,10 +39,11 @@ typedef struct hk_endpoint hk_endpoint;
 typedef struct hk_comm {
     hk_endpoint *endpoint;
     struct hk_comm *whole; /* the group that this is a part of; of a group itself */
-    uint64_t context; /* collectives; messages go under hk_comm_messages(comm) */
-    int rank, size;   /* in the group */
-    int *ranks;       /* world rank of each member */
-    int *members;     /* of a part: each one's number in the whole; else NULL */
+    uint64_t context;      /* collectives; messages go under hk_comm_messages(comm) */
+    int rank, size;        /* in the group */
+    int *ranks;            /* world rank of each member */
+    int *members;          /* of a part: each one's number in the whole; else NULL */
+    uint64_t *arrived; /* of a group: the last collective in which each was heard; of its call */
 
     /* Under the endpoint's lock. */
     hk_error fault; /* why the group is broken (status HOCKET_OK: it is not); ranks of the group */

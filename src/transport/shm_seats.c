@@ -58,6 +58,7 @@ static hocket_status wait_word(hk_shm *shm, int member, uint32_t operation,
     for (int spins = 0; (uint32_t)((*word = look(post)) >> 32) != operation; spins++)
         if (spins >= SPINS && (status = hocket_patience_wait(patience)) != HOCKET_OK)
             return status;
+    hk_patience_arrived(patience);
     shm->posted[member] = operation;
     return HOCKET_OK;
 }
