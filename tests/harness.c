@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define ORPHAN_PATIENCES 10
 #define RUN_SECONDS 30.0
 #define CALL_SECONDS 20.0
 #define INIT_SECONDS 15.0
@@ -159,6 +160,7 @@ void harness_at(const char *file, int line)
         return;
     atomic_store_explicit(&frame->me->file, file, memory_order_relaxed);
     atomic_store_explicit(&frame->me->line, line, memory_order_relaxed);
+    atomic_fetch_add_explicit(&frame->me->checks, 1, memory_order_relaxed);
 }
 
 void harness_note(const char *format, ...)
@@ -319,7 +321,7 @@ struct world {
     _Atomic double shared[HARNESS_SLOTS];
     char coordinator[64], secret[40];
     void *arena;
-    double deadline;
+    double patience; /* seconds without a check, then ranks are said to hang */
     pthread_t threads[HARNESS_RANKS_MAX];
     pid_t pids[HARNESS_RANKS_MAX]; /* 0 when it has been waited for */
     struct member members[HARNESS_RANKS_MAX];
@@ -349,7 +351,7 @@ static struct world *world_make(const struct harness_run *run)
     if (run->backend->begin != NULL)
         world->arena = run->backend->begin(run->size);
     double seconds = run->seconds > 0 ? run->seconds : RUN_SECONDS;
-    world->deadline = seconds_now() + seconds * harness_slowness();
+    world->patience = seconds * harness_slowness();
     for (int rank = 0; rank < run->size; rank++) {
         struct member *me = &world->members[rank];
         me->rank = rank;
@@ -370,12 +372,12 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-static pid_t process_start(struct member *me, double deadline)
+static pid_t process_start(struct member *me, double patience)
 {
     pid_t pid = fork();
     if (pid != 0)
         return pid;
-    alarm((unsigned)(deadline - seconds_now()) + 5); /* should the parent die */
+    alarm((unsigned)(patience * ORPHAN_PATIENCES)); /* should the parent die */
     member_run(me);
     _exit(0);
 }
@@ -386,7 +388,7 @@ static void world_start(struct world *world, const struct harness_run *run)
     for (int rank = 0; rank < run->size; rank++) {
         struct member *me = &world->members[rank];
         if (run->processes)
-            world->pids[rank] = process_start(me, world->deadline);
+            world->pids[rank] = process_start(me, world->patience);
         else if (pthread_create(&world->threads[rank], NULL, thread_main, me) != 0)
             harness_fail(__FILE__, __LINE__, "pthread_create failed");
     }
@@ -458,14 +460,28 @@ static void report_hanging(struct world *world, const struct harness_run *run)
         _exit(1); /* threads cannot be ended: nothing after this would mean anything */
 }
 
+/* A machine that is slow takes its time to many checks; a rank that hangs comes to none. */
+static unsigned long count_checks(const struct world *world, const struct harness_run *run)
+{
+    unsigned long checks = 0;
+    for (int rank = 0; rank < run->size; rank++)
+        checks += atomic_load_explicit(&world->members[rank].checks, memory_order_relaxed);
+    return checks;
+}
+
 static void world_watch(struct world *world, const struct harness_run *run)
 {
-    double nap = 0.0002;
+    double nap = 0.0002, deadline = seconds_now() + world->patience;
+    unsigned long seen = 0;
     for (;;) {
         collect_children(world, run->processes ? run->size : 0);
         if (count_running(world, run) == 0)
             break;
-        if (seconds_now() > world->deadline) {
+        unsigned long checks = count_checks(world, run);
+        if (checks != seen)
+            deadline = seconds_now() + world->patience;
+        seen = checks;
+        if (seconds_now() > deadline) {
             report_hanging(world, run);
             break;
         }

@@ -11,8 +11,8 @@
  *
  * Each rank gets a world of its own making: a fresh coordinator and secret, no variables of the
  * environment. A check that fails ends its rank, aborts the group so that the others end too, and
- * fails the cmocka test with the rank, the place and the reason. A rank that has not ended when the
- * limit is over is named together with the check it hangs in.
+ * fails the cmocka test with the rank, the place and the reason. When no rank comes to another
+ * check for the time of the limit, those that have not ended are named with the check they hang in.
  *
  * A transport is put to these tests by one `struct harness_backend`.
  */
@@ -64,7 +64,7 @@ struct harness_run {
     void *context;
     bool processes;     /* ranks are processes, else threads */
     bool without_world; /* the body opens it */
-    double seconds;     /* limit of the whole run; 0 is 30 */
+    double seconds;     /* in which some rank must come to a check or end; 0 is 30 */
     double timeout_s;   /* of each call; 0 is 20 */
 };
 
@@ -80,6 +80,7 @@ struct member {
     /* The harness's. */
     const char *coordinator, *secret;
     atomic_bool ended, failed;
+    atomic_ulong checks; /* that it has come to */
     atomic_int ends_by; /* a signal that this rank expects to end by, or HARNESS_BY_EXIT */
     double failed_at;
     _Atomic(const char *) file;
