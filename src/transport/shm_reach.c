@@ -290,12 +290,12 @@ hocket_status hk_reach_reduce_scatter(const hk_folding *folding, hk_reach reach,
 hocket_status hk_reach_broadcast(hk_shm *shm, hk_reach reach, uint8_t *data, size_t bytes, int root,
                                  hocket_patience *patience)
 {
-    hocket_status status = HOCKET_OK;
-    if (shm->rank != root)
-        status = fetch(shm, reach, root, SEND, 0, data, bytes, patience);
-    if (status == HOCKET_OK && shm->rank == root)
+    if (shm->rank == root)
         return part(shm, patience);
+    hocket_status status = fetch(shm, reach, root, SEND, 0, data, bytes, patience);
+    if (status != HOCKET_OK)
+        return status;
     shm->chunks++;
     hk_shm_say(shm, HK_READY);
-    return status;
+    return HOCKET_OK;
 }
