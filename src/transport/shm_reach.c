@@ -5,13 +5,17 @@
 #include <assert.h>
 #include <string.h>
 
-#define PIECE_BYTES (256u << 10) /* stays in the second cache between being read and being folded  \
-                                  */
+/* Stays in the second cache between being read and being folded. */
+#define PIECE_BYTES (256u << 10)
 #define WORD_OF_DEATH_NS (100 * HK_MILLISECOND) /* for the news of who cannot be read any more */
 
-/* Where a member's buffers are: in a region, or at an address of its own. */
+/* Where a buffer is: in its owner's memory, and perhaps in one of its regions too. */
+typedef struct place {
+    uint64_t address, offset;
+} place;
+
 typedef struct note {
-    uint64_t send_at, recv_at;
+    place send, recv;
     uint64_t version, known; /* of its directory; a hash of those it has mapped */
     uint16_t send_region, recv_region;
     uint32_t in_place;
@@ -26,10 +30,12 @@ static const note *note_of(const hk_shm *shm, int member)
 
 /* === Finding the way ========================================================================= */
 
-static uint16_t place(hk_shm *shm, const void *buffer, size_t bytes, uint64_t *at)
+static uint16_t find(hk_shm *shm, const void *buffer, size_t bytes, place *at)
 {
-    *at = (uintptr_t)buffer;
-    return buffer != NULL ? hk_regions_find(&shm->regions, buffer, bytes, at) : HK_NO_REGION;
+    *at = (place){.address = (uintptr_t)buffer};
+    if (buffer == NULL)
+        return HK_NO_REGION;
+    return hk_regions_find(&shm->regions, buffer, bytes, &at->offset);
 }
 
 static note make_note(hk_shm *shm, const void *send, size_t send_bytes, const void *recv,
@@ -38,8 +44,8 @@ static note make_note(hk_shm *shm, const void *send, size_t send_bytes, const vo
     note mine = {.in_place = send == recv};
     mine.version = hk_regions_version(&shm->regions);
     mine.known = hk_regions_known(&shm->regions);
-    mine.send_region = place(shm, send, send_bytes, &mine.send_at);
-    mine.recv_region = place(shm, recv, recv_bytes, &mine.recv_at);
+    mine.send_region = find(shm, send, send_bytes, &mine.send);
+    mine.recv_region = find(shm, recv, recv_bytes, &mine.recv);
     return mine;
 }
 
@@ -124,8 +130,8 @@ typedef enum buffer { SEND, RECV } buffer;
 static const uint8_t *mapped(const hk_shm *shm, int member, buffer which)
 {
     const note *n = note_of(shm, member);
-    return which == SEND ? hk_regions_at(&shm->regions, member, n->send_region, n->send_at)
-                         : hk_regions_at(&shm->regions, member, n->recv_region, n->recv_at);
+    return which == SEND ? hk_regions_at(&shm->regions, member, n->send_region, n->send.offset)
+                         : hk_regions_at(&shm->regions, member, n->recv_region, n->recv.offset);
 }
 
 /* Who has died cannot be read either: then the news says who it was. */
@@ -146,7 +152,7 @@ static hocket_status read_by_kernel(const hk_shm *shm, int member, buffer which,
                                     void *to, size_t bytes, hocket_patience *patience)
 {
     const note *n = note_of(shm, member);
-    uint64_t at = (which == SEND ? n->send_at : n->recv_at) + offset;
+    uint64_t at = (which == SEND ? n->send : n->recv).address + offset;
     hocket_status status =
         hk_peer_memory_read(shm->pids[member], (const void *)(uintptr_t)at, to, bytes);
     return status == HOCKET_OK ? status : unreadable(member, patience);
