@@ -40,12 +40,13 @@ static const hk_choice built_in[] = {
     {HK_ALL_REDUCE, HK_BY_MEMORY, 3, 4, 0, 4 * KIB, HK_FLAT},
     {HK_ALL_REDUCE, HK_BY_MEMORY, 5, 16, 0, KIB, HK_FLAT},
     {HK_ALL_REDUCE, HK_BY_MEMORY, 17, ANY, 0, 256, HK_FLAT},
-    {HK_ALL_GATHER, HK_BY_MEMORY, 2, ANY, 0, 32 * KIB, HK_FLAT},
-    {HK_REDUCE_SCATTER, HK_BY_MEMORY, 2, ANY, 0, 16 * KIB, HK_FLAT},
-    {HK_BROADCAST, HK_BY_MEMORY, 2, ANY, 0, 16 * KIB, HK_FLAT},
-
-    {HK_ALL_REDUCE, HK_BY_HOSTS, 2, ANY, 0, 4 * KIB, HK_LEADERS},
-    {HK_BROADCAST, HK_BY_HOSTS, 2, ANY, 0, KIB, HK_LEADERS},
+    {HK_ALL_REDUCE, HK_BY_MEMORY, 2, 2, 512 * KIB, 2 * MIB, HK_READ},
+    {HK_ALL_GATHER, HK_BY_MEMORY, 2, ANY, 0, 8 * KIB, HK_FLAT},
+    {HK_ALL_GATHER, HK_BY_MEMORY, 2, 2, 8 * KIB, 32 * MIB, HK_READ},
+    {HK_REDUCE_SCATTER, HK_BY_MEMORY, 2, ANY, 0, 8 * KIB, HK_FLAT},
+    {HK_REDUCE_SCATTER, HK_BY_MEMORY, 2, 2, 8 * KIB, 4 * MIB, HK_READ},
+    {HK_BROADCAST, HK_BY_MEMORY, 2, ANY, 0, 8 * KIB, HK_FLAT},
+    {HK_BROADCAST, HK_BY_MEMORY, 2, 2, 8 * KIB, 2 * MIB, HK_READ},
 };
 
 static bool fits(const hk_choice *row, hk_medium medium, hk_operation operation, int ranks,
