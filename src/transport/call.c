@@ -562,10 +562,9 @@ hocket_status hk_recv(hk_call *call, int from, void *data, size_t bytes)
 
 /* === Native collectives ====================================================================== */
 
-#define ROUNDS_BLIND 32                      /* of spinning between two looks at the clock */
-#define ROUNDS_FAST (1u << 20)               /* rounds from here on are no spinning any more */
-#define LOOK_EVERY_NS (200 * HK_MICROSECOND) /* for news and the deadline */
-#define LONG_NS (10 * HK_MILLISECOND)        /* a wait for somebody who computes */
+#define ROUNDS_BLIND 32               /* of spinning between two looks at the clock */
+#define ROUNDS_FAST (1u << 20)        /* rounds from here on are no spinning any more */
+#define LONG_NS (10 * HK_MILLISECOND) /* a wait for somebody who computes */
 #define SHORT_NAP_NS (50 * HK_MICROSECOND)
 #define LONG_NAP_NS HK_MILLISECOND
 
@@ -625,7 +624,7 @@ hocket_status hocket_patience_wait(hocket_patience *patience)
         patience->looked = now; /* the call has looked when it began */
     if (call->began == 0)
         call->began = now;
-    if (now - patience->looked > LOOK_EVERY_NS) {
+    if (now - patience->looked > call->comm->endpoint->look) {
         patience->looked = now;
         hocket_status status = look_around(patience, now);
         if (status != HOCKET_OK)

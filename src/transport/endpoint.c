@@ -9,10 +9,10 @@
 
 #define SPIN_NS (20 * HK_MICROSECOND) /* a loopback round trip */
 #define YIELD_NS HK_MILLISECOND
+#define LOOK_NS (500 * HK_MICROSECOND)
 #define FAREWELL_NS (200 * HK_MILLISECOND)  /* for the last news to leave */
 #define LAST_WORDS_NS (50 * HK_MILLISECOND) /* for the news of a fault to leave */
 #define SIDESTEP_ROUNDS 1000
-#define LOOK_AFTER_NS HK_MILLISECOND /* a call that has not to wait looks for news this often */
 #define NAP_NS (20 * HK_MILLISECOND)
 
 /* === Lock ==================================================================================== */
@@ -120,12 +120,16 @@ static int ranks_here(const hk_endpoint *endpoint)
     return here;
 }
 
-/* With more ranks than cores a spinning rank keeps the one it waits for from running. */
+/* With more ranks than cores a spinning rank keeps the one it waits for from running. So does one
+ * that looks at 63 sockets each time it is its turn, when the turns are further apart than the
+ * looks should be. */
 static void choose_patience(hk_endpoint *endpoint)
 {
-    bool crowded = ranks_here(endpoint) > sysconf(_SC_NPROCESSORS_ONLN);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN), ranks = ranks_here(endpoint);
+    bool crowded = ranks > cores;
     endpoint->spin = crowded ? 0 : SPIN_NS;
     endpoint->yield = YIELD_NS;
+    endpoint->look = LOOK_NS * (crowded ? ranks / (cores > 0 ? cores : 1) : 1);
 }
 
 /* === Life ==================================================================================== */
@@ -428,7 +432,7 @@ hk_algorithm hk_comm_choose(const hk_comm *comm, hk_medium medium, hk_operation 
 hocket_status hk_comm_look(hk_comm *comm, hk_time now)
 {
     hk_endpoint *endpoint = comm->endpoint;
-    bool stale = now - endpoint->looked > LOOK_AFTER_NS;
+    bool stale = now - endpoint->looked > endpoint->look;
     if (stale && comm->fault.status == HOCKET_OK && !endpoint->leading && !endpoint->delegate) {
         endpoint->looked = now;
         hk_endpoint_turn(endpoint, 0);

@@ -44,6 +44,7 @@ struct hk_endpoint {
     unsigned long completed, rounds; /* operations; rounds of progress */
     hk_time looked;                  /* when a call last looked for news without having to wait */
     hk_time spin, yield;             /* how long a wait spins, then yields, before it sleeps */
+    hk_time look;                    /* between two looks for news that nobody waits for */
 
     bool has_thread, closing; /* background.c */
     int background;           /* nonblocking messages under way */
