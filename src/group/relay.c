@@ -56,6 +56,7 @@ typedef struct relay {
     bool delegate;
     int run; /* the next batch of the stage */
     step next;
+    lane *sent; /* of RELEASE */
     lane lanes[LANES];
     hk_error failure; /* handed on in place of what the stage would make */
     hk_error verdict; /* the first failure among the results: the same on all ranks */
@@ -99,7 +100,8 @@ static bool is_done(const relay *r)
 static step choose(relay *r)
 {
     lane *work = &r->lanes[WORK], *results = &r->lanes[RESULTS];
-    if (has_gone(work) || has_gone(results))
+    r->sent = has_gone(work) ? work : results;
+    if (has_gone(r->sent))
         return RELEASE;
     if (has_arrived(results) && (!passes_on(r) || can_send(results)))
         return PASS_ON;
@@ -108,7 +110,7 @@ static step choose(relay *r)
     return is_done(r) ? DONE : WAIT;
 }
 
-/* Of hk_await. */
+/* Of hk_await: with the lock held, without which nobody may look whether an operation is done. */
 static bool has_next(void *argument)
 {
     relay *r = argument;
@@ -142,7 +144,7 @@ static hocket_status send_piece(relay *r, lane *l, const hocket_piece *piece, vo
 
 static hocket_status release(relay *r)
 {
-    lane *l = has_gone(&r->lanes[WORK]) ? &r->lanes[WORK] : &r->lanes[RESULTS];
+    lane *l = r->sent;
     int slot = l->gone++ % AHEAD;
     free(l->owned[slot]);
     return hk_conclude(r->call, &l->sends[slot]);
@@ -281,6 +283,8 @@ static hocket_status hand_over(relay *r, int batch, hocket_piece *out)
         status = seal(out, &r->failure);
     if (last)
         r->job.results[batch] = *out;
+    else if (status != HOCKET_OK)
+        free(out->bytes);
     if (status != HOCKET_OK || r->size == 1)
         return status;
     return send_piece(r, way_out(r), out, last ? NULL : out->bytes);
@@ -335,32 +339,36 @@ static void open_lanes(relay *r)
     r->lanes[RESULTS].expected = r->rank < r->size - 1 ? r->batches : 0;
 }
 
+/* The operations must stay until the call ends: also one that is done leaves its list only then. */
 hocket_status hk_relay(hk_team *team, hk_call *call, const hk_job *job)
 {
-    relay r = {.team = team,
-               .call = call,
-               .job = *job,
-               .rank = team->comm->rank,
-               .size = team->comm->size,
-               .batches = (int)job->count,
-               .delegate = hk_endpoint_is_delegate(team->comm->endpoint)};
-    open_lanes(&r);
-    hocket_status status = ask(&r, &r.lanes[WORK]);
+    relay *r = hk_call_scratch(call, sizeof *r);
+    if (r == NULL)
+        return HOCKET_ERR_NO_MEMORY;
+    *r = (relay){.team = team,
+                 .call = call,
+                 .job = *job,
+                 .rank = team->comm->rank,
+                 .size = team->comm->size,
+                 .batches = (int)job->count,
+                 .delegate = hk_endpoint_is_delegate(team->comm->endpoint)};
+    open_lanes(r);
+    hocket_status status = ask(r, &r->lanes[WORK]);
     if (status == HOCKET_OK)
-        status = ask(&r, &r.lanes[RESULTS]);
+        status = ask(r, &r->lanes[RESULTS]);
     while (status == HOCKET_OK) {
-        status = hk_await(call, has_next, &r, -1);
-        if (status == HOCKET_OK && r.next == DONE)
+        status = hk_await(call, has_next, r, -1);
+        if (status == HOCKET_OK && r->next == DONE)
             break;
         if (status == HOCKET_OK)
-            status = do_next(&r);
+            status = do_next(r);
     }
     if (status == HOCKET_OK)
-        status = conclude(&r);
+        status = conclude(r);
     call->waited = call->idle;
     for (int i = 0; i < LANES; i++)
-        close_lane(&r.lanes[i]);
-    for (int i = 0; i < r.batches && status != HOCKET_OK; i++) {
+        close_lane(&r->lanes[i]);
+    for (int i = 0; i < r->batches && status != HOCKET_OK; i++) {
         free(job->results[i].bytes);
         job->results[i] = (hocket_piece){NULL, 0};
     }
