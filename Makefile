@@ -7,8 +7,8 @@ export JOBS
 BUILD = cmake --preset $(1) >/dev/null && \
         MAKEFLAGS=--no-print-directory cmake --build --preset $(1) -j$(JOBS)
 
-.PHONY: all debug asan ubsan tsan deps demo check check-debug check-asan check-ubsan check-tsan \
-        check-portable check-guest chaos bench-mismatch bench-peers bench-scale fuzz install format \
+.PHONY: all debug asan ubsan tsan deps demo demo-mlp parity check check-debug check-asan check-ubsan \
+        check-tsan check-portable check-guest chaos bench-mismatch bench-peers bench-scale fuzz install format \
         clean help
 
 all: ## build/bin/hocket, build/lib/libhocket.so and, where MLX is, build/lib/libhocket-mlx.so
@@ -20,8 +20,14 @@ debug asan ubsan tsan: ## the same in build-<name>
 deps: ## get what is missing: system packages, and MLX into .deps/
 	@scripts/deps.sh
 
-demo: deps all ## the main job on real weights
+demo: deps all ## a language model on one rank and on two that share it (PROMPT, TOKENS, DEVICE)
 	@scripts/demo.sh
+
+demo-mlp: deps all ## one layer of it over 1, 2 and 4 ranks
+	@scripts/demo_mlp.sh
+
+parity: deps all ## its text, token for token, on ranks that share it in every way (DEVICE, TOKENS)
+	@scripts/parity.sh
 
 check: deps ## build and run every test
 	@scripts/check.sh release

@@ -8,6 +8,7 @@
 
 #include "fault.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,13 @@ static bool relay_moving(hocket_group *relay, const figures *of, double *moving)
     return true;
 }
 
+/* Collectives that MLX's own engine carries inside its graphs pass nobody who could look. */
+static bool is_seen(const figures_scene *scene)
+{
+    return scene->ranks->parts == 1 || strcmp(scene->chosen->device, "mlx") != 0 ||
+           strncmp(hocket_backend(scene->world), "mlx", 3) != 0;
+}
+
 static bool own_row(const figures_scene *scene, const figures *of, float row[COLUMNS])
 {
     double shared = sum(of->shared.seconds, of->shared.count), moving[2] = {0, 0};
@@ -87,6 +95,8 @@ static bool own_row(const figures_scene *scene, const figures *of, float row[COL
         !relay_moving(scene->relay, of, &moving[1]))
         return false;
     double all = of->decode_s > 0 ? of->decode_s : 1;
+    if (!is_seen(scene))
+        shared = (double)NAN;
     const float values[COLUMNS] = {
         [WEIGHTS] = (float)of->weight_bytes,
         [RESIDENT] = (float)of->resident_bytes,
@@ -122,19 +132,37 @@ static void print_text(const figures_scene *scene, const figures *of, float (*ro
             ranks, ranks == 1 ? "" : "s", way(scene), hocket_backend(scene->world),
             scene->chosen->device, of->prompt, per_second(of->prompt, of->prefill_s), of->made,
             per_second(of->steps, of->decode_s));
-    for (int i = 0; i < ranks; i++)
+    for (int i = 0; i < ranks; i++) {
         fprintf(stderr,
                 "llm: rank %d: %g layers from %g, %g heads from %g, weights %.1f MB, resident "
-                "%.1f MB; communicating %.1f %%, of it waiting %.1f %%\n",
+                "%.1f MB; ",
                 i, rows[i][LAYERS], rows[i][LAYER], rows[i][HEADS], rows[i][HEAD],
-                rows[i][WEIGHTS] / 1e6, rows[i][RESIDENT] / 1e6, 100 * rows[i][COMMUNICATING],
-                100 * rows[i][WAITING]);
+                rows[i][WEIGHTS] / 1e6, rows[i][RESIDENT] / 1e6);
+        if (isnan(rows[i][COMMUNICATING]))
+            fprintf(stderr, "MLX's own engine does not say what communicating takes\n");
+        else
+            fprintf(stderr, "communicating %.1f %%, of it waiting %.1f %%\n",
+                    100 * rows[i][COMMUNICATING], 100 * rows[i][WAITING]);
+    }
+}
+
+enum { FRACTION_MAX = 16 };
+
+/* JSON has no word for what is no number. */
+static const char *fraction(float value, char text[FRACTION_MAX])
+{
+    if (isnan(value))
+        snprintf(text, FRACTION_MAX, "null");
+    else
+        snprintf(text, FRACTION_MAX, "%.4f", value);
+    return text;
 }
 
 static void print_json(const figures_scene *scene, const figures *of, float (*rows)[COLUMNS],
                        const int *ids)
 {
     int ranks = hocket_world_size(scene->world), worst = 0, most = 0;
+    char text[2][FRACTION_MAX];
     for (int i = 1; i < ranks; i++) {
         worst = rows[i][COMMUNICATING] > rows[worst][COMMUNICATING] ? i : worst;
         most = rows[i][WEIGHTS] > rows[most][WEIGHTS] ? i : most;
@@ -142,12 +170,12 @@ static void print_json(const figures_scene *scene, const figures *of, float (*ro
     fprintf(stderr,
             "{\"ranks\": %d, \"parallel\": \"%s\", \"backend\": \"%s\", \"device\": \"%s\", "
             "\"load_s\": %.2f, \"prompt\": %d, \"prefill_rate\": %.2f, \"decode_rate\": %.2f, "
-            "\"communicating\": %.4f, \"waiting\": %.4f, \"weight_mb\": %.1f, "
+            "\"communicating\": %s, \"waiting\": %s, \"weight_mb\": %.1f, "
             "\"resident_mb\": %.1f, \"tokens\": [",
             ranks, way(scene), hocket_backend(scene->world), scene->chosen->device, of->load_s,
             of->prompt, per_second(of->prompt, of->prefill_s), per_second(of->steps, of->decode_s),
-            rows[worst][COMMUNICATING], rows[worst][WAITING], rows[most][WEIGHTS] / 1e6,
-            rows[most][RESIDENT] / 1e6);
+            fraction(rows[worst][COMMUNICATING], text[0]), fraction(rows[worst][WAITING], text[1]),
+            rows[most][WEIGHTS] / 1e6, rows[most][RESIDENT] / 1e6);
     for (int i = 0; i < of->made; i++)
         fprintf(stderr, "%s%d", i == 0 ? "" : ",", ids[i]);
     fprintf(stderr, "]}\n");

@@ -132,6 +132,9 @@ static bool speak(const options *chosen, const grid *ranks, const share *mine, c
     size_t rows[RANKS_MAX];
     int most = from->of.context - (int)from->prompt_count;
     most = chosen->tokens < most ? chosen->tokens : most;
+    if (most < chosen->tokens && hocket_rank(with->world) == 0)
+        fprintf(stderr, "llm: the model can see %d tokens: at most %d new ones\n",
+                from->of.context, most);
     int capacity = ((int)from->prompt_count + most + CHUNK - 1) / CHUNK * CHUNK;
     stage_plan plan = {&from->of, mine, &from->mine, chosen->device, capacity, with->tensors, rows};
     generation how = {.chosen = chosen,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo's program on the real weights: 2 ranks over tcp get what one gets, uneven shares too; and a
+# The program of `make demo-mlp` on the real weights: 2 ranks over tcp get what one gets, uneven shares too; and a
 # model that is not there is an error on every rank.
 set -uo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}"
@@ -7,18 +7,18 @@ build=${HOCKET_BUILD_DIR:-build}
 mlp=$build/examples/mlp
 
 if ! ls "$build"/lib/libhocket-mlx.* >/dev/null 2>&1; then
-    echo "demo: skipped, libhocket-mlx is not built here"
+    echo "demo-mlp: skipped, libhocket-mlx is not built here"
     exit 77
 fi
 if ! why=$(scripts/model.sh 2>&1); then
-    echo "demo: skipped, the model cannot be downloaded:"
+    echo "demo-mlp: skipped, the model cannot be downloaded:"
     echo "$why"
     exit 77
 fi
 
 failures=0
 fail() {
-    echo "demo: $*"
+    echo "demo-mlp: $*"
     failures=$((failures + 1))
 }
 
@@ -46,4 +46,4 @@ for rank in 0 1; do
 done
 
 [ "$failures" = 0 ] || exit 1
-echo "demo: 2 ranks and 5 agree with one"
+echo "demo-mlp: 2 ranks and 5 agree with one"
