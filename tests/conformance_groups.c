@@ -340,39 +340,6 @@ static void who_is_late_is_named(struct member *me)
     }
 }
 
-struct seen {
-    int calls;
-    char last[32];
-    double seconds;
-};
-
-static void see(void *context, const char *operation, double seconds)
-{
-    struct seen *seen = context;
-    seen->calls++;
-    snprintf(seen->last, sizeof seen->last, "%s", operation);
-    seen->seconds += seconds;
-}
-
-static void a_watch_sees_collectives(struct member *me)
-{
-    struct seen seen = {0};
-    float x = 1;
-    CHECK_OK(hocket_watch(me->world, see, &seen));
-    CHECK_OK(hocket_all_sum(me->world, &x, 1));
-    CHECK_INT(1, seen.calls);
-    CHECK_TEXT("all_reduce", seen.last);
-    CHECK(seen.seconds > 0 && seen.seconds < 60);
-    hocket_request *request;
-    CHECK_OK(hocket_barrier_async(me->world, &request));
-    CHECK_OK(hocket_wait(request));
-    CHECK_INT(2, seen.calls);
-    CHECK_TEXT("barrier", seen.last);
-    CHECK_OK(hocket_watch(me->world, NULL, NULL));
-    CHECK_OK(hocket_barrier(me->world));
-    CHECK_INT(2, seen.calls);
-}
-
 const struct conformance_case conformance_groups[] = {
     {.name = "sums of any size", .body = sums_of_any_size},
     {.name = "a barrier waits for all", .body = barriers_wait},
@@ -398,7 +365,6 @@ const struct conformance_case conformance_groups[] = {
      .body = who_has_left_a_subgroup_is_lost_there,
      .size_min = 2,
      .size_max = 8},
-    {.name = "a watch sees collectives", .body = a_watch_sees_collectives},
     {.name = "leaving early harms nobody", .body = leaving_early_harms_nobody},
     {.name = "who is late is named", .body = who_is_late_is_named, .size_min = 2, .size_max = 8},
     {.name = NULL},

@@ -1,16 +1,9 @@
-/* Communication is what a rank spends in collectives and in the relay, waiting for others included.
- * How much of it is waiting shows when ranks are compared:
- * - Of a collective, the rank that came last waited for nobody: what it took is the moving, what
- *   others took beyond that was waiting.
- * - In the relay, while decoding, one stage works at a time: what is left of the time when all
- * their work is taken off is the moving. */
 #include "figures.h"
 
 #include "fault.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -21,65 +14,8 @@ double now_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-void durations_add(durations *to, double seconds)
-{
-    if (to->count == to->capacity) {
-        size_t capacity = 2 * to->capacity + 4096;
-        float *room = realloc(to->seconds, capacity * sizeof *room);
-        to->lost = to->lost || !room;
-        if (!room)
-            return;
-        to->seconds = room;
-        to->capacity = capacity;
-    }
-    to->seconds[to->count++] = (float)seconds;
-}
-
-void durations_free(durations *of)
-{
-    free(of->seconds);
-    *of = (durations){0};
-}
-
 /* What a rank shows, as numbers that can be gathered. */
 enum { WEIGHTS, RESIDENT, COMMUNICATING, WAITING, LAYER, LAYERS, HEAD, HEADS, COLUMNS };
-
-static double sum(const float *values, size_t count)
-{
-    double total = 0;
-    for (size_t i = 0; i < count; i++)
-        total += values[i];
-    return total;
-}
-
-/* The seconds of moving in collectives, which are the same on all ranks of the group. */
-static bool shared_moving(hocket_group *tensors, const durations *of, double *moving)
-{
-    float counts[] = {(float)of->count, -(float)of->count, of->lost ? -1.0f : 0.0f};
-    *moving = 0;
-    TRY(hocket_all_reduce(tensors, counts, counts, 3, HOCKET_FLOAT32, HOCKET_MIN));
-    if (of->count == 0 || counts[0] != -counts[1] || counts[2] < 0)
-        return true;
-    float *least = malloc(of->count * sizeof *least);
-    if (!least)
-        return fault("out of memory for %zu durations", of->count);
-    hocket_status status =
-        hocket_all_reduce(tensors, of->seconds, least, of->count, HOCKET_FLOAT32, HOCKET_MIN);
-    *moving = sum(least, of->count);
-    free(least);
-    TRY(status);
-    return true;
-}
-
-static bool relay_moving(hocket_group *relay, const figures *of, double *moving)
-{
-    float work = (float)of->work_s;
-    TRY(hocket_all_reduce(relay, &work, &work, 1, HOCKET_FLOAT32, HOCKET_SUM));
-    *moving = of->decode_s - (double)work;
-    if (*moving < 0 || *moving > of->relay_s)
-        *moving = *moving < 0 ? 0 : of->relay_s;
-    return true;
-}
 
 /* Collectives that MLX's own engine carries inside its graphs pass nobody who could look. */
 static bool is_seen(const figures_scene *scene)
@@ -88,27 +24,20 @@ static bool is_seen(const figures_scene *scene)
            strncmp(hocket_backend(scene->world), "mlx", 3) != 0;
 }
 
-static bool own_row(const figures_scene *scene, const figures *of, float row[COLUMNS])
+static void own_row(const figures_scene *scene, const figures *of, float row[COLUMNS])
 {
-    double shared = sum(of->shared.seconds, of->shared.count), moving[2] = {0, 0};
-    if (!shared_moving(scene->tensors, &of->shared, &moving[0]) ||
-        !relay_moving(scene->relay, of, &moving[1]))
-        return false;
-    double all = of->decode_s > 0 ? of->decode_s : 1;
-    if (!is_seen(scene))
-        shared = (double)NAN;
+    double all = is_seen(scene) && of->decode_s > 0 ? of->decode_s : (double)NAN;
     const float values[COLUMNS] = {
         [WEIGHTS] = (float)of->weight_bytes,
         [RESIDENT] = (float)of->resident_bytes,
-        [COMMUNICATING] = (float)((shared + of->relay_s) / all),
-        [WAITING] = (float)((shared - moving[0] + of->relay_s - moving[1]) / all),
+        [COMMUNICATING] = (float)(of->communicating_s / all),
+        [WAITING] = (float)(of->waiting_s / all),
         [LAYER] = (float)scene->mine->layers.start,
         [LAYERS] = (float)span_length(scene->mine->layers),
         [HEAD] = (float)scene->mine->heads.start,
         [HEADS] = (float)span_length(scene->mine->heads),
     };
     memcpy(row, values, sizeof values);
-    return true;
 }
 
 static double per_second(int count, double seconds)
@@ -140,6 +69,8 @@ static void print_text(const figures_scene *scene, const figures *of, float (*ro
                 rows[i][WEIGHTS] / 1e6, rows[i][RESIDENT] / 1e6);
         if (isnan(rows[i][COMMUNICATING]))
             fprintf(stderr, "MLX's own engine does not say what communicating takes\n");
+        else if (isnan(rows[i][WAITING]))
+            fprintf(stderr, "communicating %.1f %%\n", 100 * rows[i][COMMUNICATING]);
         else
             fprintf(stderr, "communicating %.1f %%, of it waiting %.1f %%\n",
                     100 * rows[i][COMMUNICATING], 100 * rows[i][WAITING]);
@@ -184,8 +115,7 @@ static void print_json(const figures_scene *scene, const figures *of, float (*ro
 bool figures_print(const figures_scene *scene, const figures *of, const int *ids)
 {
     float row[COLUMNS], rows[RANKS_MAX][COLUMNS];
-    if (!own_row(scene, of, row))
-        return false;
+    own_row(scene, of, row);
     TRY(hocket_all_gather(scene->world, row, rows, COLUMNS, HOCKET_FLOAT32));
     if (hocket_rank(scene->world) > 0)
         return true;

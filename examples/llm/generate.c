@@ -22,7 +22,6 @@ typedef struct pass {
     int position; /* of the first batch's first row */
     int used;     /* tokens in all batches */
     int batches;
-    double work_s; /* this rank's, for figures */
 } pass;
 
 /* === The stage's side ========================================================================= */
@@ -83,10 +82,9 @@ static bool run_batch(pass *now, int batch, const hocket_piece *in, hocket_piece
 static hocket_status work(void *context, int batch, const hocket_piece *in, hocket_piece *out)
 {
     pass *now = context;
-    double start = now_s();
-    bool ok = run_batch(now, batch, in, out);
-    now->work_s += now_s() - start;
-    return ok ? HOCKET_OK : hocket_transport_error(HOCKET_ERR_BACKEND, "%s", fault_text());
+    return run_batch(now, batch, in, out)
+               ? HOCKET_OK
+               : hocket_transport_error(HOCKET_ERR_BACKEND, "%s", fault_text());
 }
 
 /* Sends tokens, filled up to whole batches, through all stages. */
@@ -197,20 +195,27 @@ static bool decode(const generation *from, sampler *picker, int32_t next, int *t
                     .position = from->prompt_count + done->made - 1,
                     .used = 1,
                     .batches = 1};
-        double start = now_s();
         ok = run_pass(&now, &next, &next);
-        done->relay_s += now_s() - start - now.work_s;
-        done->work_s += now.work_s;
         done->steps++;
     }
     /* What is there of a broken-off text is shown as a line, too. */
     return (!from->prints || write_end(&to)) && ok;
 }
 
-static void note(void *context, const char *operation, double seconds)
+/* What this rank has spent so far in its groups. */
+static bool read_times(const generation *from, double *inside_s, double *waited_s)
 {
-    if (strcmp(operation, "relay") != 0) /* has figures of its own */
-        durations_add(context, seconds);
+    hocket_group *groups[] = {from->tensors, from->relay};
+    *inside_s = *waited_s = 0;
+    for (int i = 0; i < 2; i++) {
+        hocket_times times = {.size = sizeof times};
+        if (hocket_world_size(groups[i]) == 1)
+            continue;
+        TRY(hocket_group_times(groups[i], &times));
+        *inside_s += times.inside_s;
+        *waited_s += times.waited_s;
+    }
+    return true;
 }
 
 bool generate(const generation *from, int *tokens, figures *done)
@@ -219,15 +224,17 @@ bool generate(const generation *from, int *tokens, figures *done)
                       .top_p = from->chosen->top_p,
                       .state = from->chosen->seed};
     int32_t next;
-    double start = now_s();
+    double inside_s, waited_s, start = now_s();
     bool ok = prefill(from, &picker, &next);
     done->prefill_s = now_s() - start;
-    ok = ok && (hocket_watch(from->tensors, note, &done->shared) == HOCKET_OK ||
-                fault("%s", hocket_last_error()));
+    ok = ok && read_times(from, &inside_s, &waited_s);
     start = now_s();
     ok = ok && decode(from, &picker, next, tokens, done);
     done->decode_s = now_s() - start;
-    hocket_watch(from->tensors, NULL, NULL);
     sampler_free(&picker);
-    return ok;
+    if (!ok || !read_times(from, &done->communicating_s, &done->waiting_s))
+        return false;
+    done->communicating_s -= inside_s;
+    done->waiting_s -= waited_s;
+    return true;
 }

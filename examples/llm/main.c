@@ -133,8 +133,8 @@ static bool speak(const options *chosen, const grid *ranks, const share *mine, c
     int most = from->of.context - (int)from->prompt_count;
     most = chosen->tokens < most ? chosen->tokens : most;
     if (most < chosen->tokens && hocket_rank(with->world) == 0)
-        fprintf(stderr, "llm: the model can see %d tokens: at most %d new ones\n",
-                from->of.context, most);
+        fprintf(stderr, "llm: the model can see %d tokens: at most %d new ones\n", from->of.context,
+                most);
     int capacity = ((int)from->prompt_count + most + CHUNK - 1) / CHUNK * CHUNK;
     stage_plan plan = {&from->of, mine, &from->mine, chosen->device, capacity, with->tensors, rows};
     generation how = {.chosen = chosen,
@@ -177,7 +177,6 @@ static bool run(const options *chosen, groups *with)
     bool ok = load(chosen, &ranks, rank == 0, &mine, &from);
     times.load_s = now_s() - start;
     ok = ok && speak(chosen, &ranks, &mine, &from, with, &times);
-    durations_free(&times.shared);
     unload(&from);
     return ok;
 }

@@ -346,15 +346,6 @@ HOCKET_API hocket_status hocket_permute(hocket_group *group, const void *send, v
 /* Returns when every rank has called it. */
 HOCKET_API hocket_status hocket_barrier(hocket_group *group);
 
-/* What a collective of a group took on this rank: its name ("all_reduce") and the seconds from its
- * call to its return, waiting for others included. Called on the thread that ran it, before it
- * returns; must not call the group. */
-typedef void (*hocket_watch_fn)(void *context, const char *operation, double seconds);
-
-/* Not collective. From now on each collective of this group that runs here is told to watch, until
- * it is replaced; NULL ends it. What a graph leaves to an engine of MLX's own is not seen. */
-HOCKET_API hocket_status hocket_watch(hocket_group *group, hocket_watch_fn watch, void *context);
-
 /* === Messages ====================================================================================
  *
  * Byte strings from any rank to any rank, to oneself too. Messages with the same sender and tag

@@ -48,8 +48,6 @@ struct hocket_group {
     pthread_mutex_t lock; /* of the queue and the regions */
     pthread_cond_t changed;
     uint64_t number;               /* of the last collective */
-    hocket_watch_fn watch;
-    void *watch_context;
     hocket_request *first, **last; /* collectives that wait for the worker, or that it runs */
     atomic_int queued;             /* how many */
     bool has_worker, closing;

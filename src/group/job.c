@@ -256,22 +256,7 @@ hocket_status hk_job_run(hocket_group *group, const hk_job *job, hk_time now)
     hk_user_reduce_mean(before);
     status = hk_call_end(&call, status);
     hk_times_add(group, &call, now, data_bytes(group, job));
-    if (group->watch)
-        group->watch(group->watch_context, hk_operation_name(job->operation),
-                     hk_to_seconds(hk_now() - now));
     return status;
-}
-
-hocket_status hocket_watch(hocket_group *group, hocket_watch_fn watch, void *context)
-{
-    hocket_status status = hk_check_group(group, "watch");
-    if (status != HOCKET_OK)
-        return status;
-    hk_turn_take(group);
-    group->watch = watch;
-    group->watch_context = context;
-    hk_turn_give(group);
-    return HOCKET_OK;
 }
 
 static bool is_user(const hk_job *job)
