@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define READ_BUDGET (UINT64_C(4) << 20) /* from one peer, before the others get a look */
+#define READ_BUDGET (UINT64_C(4) << 20)  /* from one peer, before the others get a look */
+#define WRITE_BUDGET ((size_t)256 << 10) /* to one peer, before what comes gets a look */
 
 struct hk_parcel {
     hk_parcel *next;
@@ -283,11 +284,12 @@ static bool advance(hk_parcel *parcel, size_t taken)
 bool hk_link_write(hk_link *link)
 {
     bool moved = false;
-    while (link->first != NULL) {
+    for (size_t total = 0; link->first != NULL && total < WRITE_BUDGET;) {
         hk_parcel *parcel = link->first;
+        size_t most = WRITE_BUDGET - total;
         struct iovec parts[2] = {{parcel->head + parcel->head_sent,
                                   HK_FRAME_BYTES - parcel->head_sent},
-                                 {(void *)parcel->data, parcel->left}};
+                                 {(void *)parcel->data, parcel->left < most ? parcel->left : most}};
         ssize_t taken = hk_pipe_write(&link->pipe, parts, parcel->left > 0 ? 2 : 1);
         if (taken < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return moved;
@@ -298,6 +300,7 @@ bool hk_link_write(hk_link *link)
             return moved;
         }
         moved = true;
+        total += (size_t)taken;
         if (!advance(parcel, (size_t)taken))
             continue;
         if ((link->first = parcel->next) == NULL)
@@ -480,7 +483,7 @@ static bool digest(hk_link *link, hocket_status *status)
 }
 
 /* One read: the rest of a message to its place, what follows it into the buffer. */
-static ssize_t receive(hk_link *link, size_t *direct)
+static ssize_t receive(hk_link *link, size_t *direct, size_t *asked)
 {
     if (link->begin > 0) {
         memmove(link->buffer, link->buffer + link->begin, buffered(link));
@@ -496,6 +499,7 @@ static ssize_t receive(hk_link *link, size_t *direct)
         parts[count++] = (struct iovec){space, *direct};
     }
     parts[count++] = (struct iovec){link->buffer + link->end, HK_LINK_BUFFER - link->end};
+    *asked = *direct + HK_LINK_BUFFER - link->end;
     return hk_pipe_read(&link->pipe, parts, count);
 }
 
@@ -503,8 +507,8 @@ bool hk_link_read(hk_link *link, hocket_status *status)
 {
     bool moved = false;
     for (size_t total = 0; link->pipe.fd >= 0 && total < READ_BUDGET;) {
-        size_t direct;
-        ssize_t got = receive(link, &direct);
+        size_t direct, asked;
+        ssize_t got = receive(link, &direct, &asked);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -528,7 +532,7 @@ bool hk_link_read(hk_link *link, hocket_status *status)
         if (!digest(link, status))
             gone(link, "it does not speak hocket's language");
         /* A short read has emptied the socket. */
-        if (*status != HOCKET_OK || ((size_t)got < HK_LINK_BUFFER && direct == 0))
+        if (*status != HOCKET_OK || (size_t)got < asked)
             break;
     }
     return moved;

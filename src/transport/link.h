@@ -39,7 +39,7 @@ typedef struct hk_link {
     hk_message *asked;    /* claimed after an announcement; linked by source */
 } hk_link;
 
-#define HK_LINK_BUFFER (64 * 1024)
+#define HK_LINK_BUFFER (4 * 1024)
 #define HK_LINK_CREDIT_BYTES (UINT64_C(4) << 20) /* read, not reported: the window's tolerance */
 #define HK_LINK_UNASKED_MAX (HK_WINDOW_BYTES + HK_LINK_CREDIT_BYTES) /* unread in one context */
 

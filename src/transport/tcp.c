@@ -18,8 +18,11 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES                                                                               \
-    0                  /* the kernel sizes buffers as it goes, beyond what a program may ask for   \
-                        */
+    0 /* the kernel sizes buffers as it goes, beyond what a program may ask for                    \
+       */
+#define ROOM_BYTES                                                                                 \
+    ((size_t)4 << 20)  /* to receive: who sends should not have to wait for who computes, least of \
+                          all before the kernel has seen how much comes */
 #define DIRECT_PEERS 4 /* up to here each link is tried without asking poll first */
 #define FLUSH_NS (200 * HK_MILLISECOND) /* at the end, for what was promised */
 #define ACKNOWLEDGE_NS HK_SECOND        /* for the peers' kernels to have it */
@@ -296,6 +299,7 @@ static void number_hosts(tcp *t, const hk_meeting *meeting)
 static hocket_status adopt(tcp *t, int rank, hk_mesh_end *end, bool encrypt, const char *fault)
 {
     hk_pipe pipe = {.fd = end->fd};
+    hk_socket_widen(end->fd, ROOM_BYTES);
     hocket_status status = hk_pipe_open(&pipe, end->fd, encrypt ? &end->peer : NULL);
     if (status == HOCKET_OK && fault[0] != '\0')
         status = hk_fault_stutter(fault, t->rank, rank, &pipe.stutter);

@@ -43,6 +43,15 @@ static void set_buffers(int fd, size_t bytes)
     set_option(fd, SOL_SOCKET, SO_RCVBUF, value);
 }
 
+/* Linux makes room for the bytes that a socket is to wake its reader for, and keeps the room when
+ * the reader is satisfied with less again. Unlike SO_RCVBUF it may pass the limit for programs, and
+ * the kernel may still go further. Elsewhere it changes nothing. */
+void hk_socket_widen(int fd, size_t bytes)
+{
+    set_option(fd, SOL_SOCKET, SO_RCVLOWAT, bytes > INT_MAX ? INT_MAX : (int)bytes);
+    set_option(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
+}
+
 static int open_socket(const hk_address *address, size_t buffer_bytes)
 {
     int fd = socket(address->storage.ss_family, SOCK_STREAM, 0);

@@ -34,6 +34,9 @@ hocket_status hk_socket_connect_once(const hk_address *address, size_t buffer_by
 hocket_status hk_socket_connect(const hk_address *address, size_t buffer_bytes, hk_time deadline,
                                 int *fd);
 
+/* Asks for room for that many bytes that arrive unread, where the system can be asked. */
+void hk_socket_widen(int fd, size_t bytes);
+
 /* All bytes or a failure: TIMEOUT, PEER_LOST (closed or reset), SYSTEM. The text names the peer's
  * address. */
 hocket_status hk_socket_send_all(int fd, const void *data, size_t bytes, hk_time deadline);
