@@ -35,6 +35,7 @@ typedef void (*part_fn)(voice *voice);
 static part_fn part;
 static voice voices[WORLD_MAX];
 static bool over_delegate;
+static bool far_apart;        /* the ranks pretend to be on several hosts */
 static hocket_reduce ordered; /* does not commute */
 
 static void wrong(voice *v, const char *what)
@@ -259,6 +260,7 @@ static void *sing(void *argument)
         wrong(v, "opening");
         return NULL;
     }
+    v->comm->one_host = !far_apart;
     COLLECTIVE(v, hk_team_open(v->comm, &c, &v->team));
     part(v);
     hk_team_close(&v->team);
@@ -508,6 +510,15 @@ static void all_reduce_by_each_algorithm(void **state)
     play(all_reduce_part, false);
 }
 
+static void ranks_on_several_hosts_send_ahead(void **state)
+{
+    (void)state;
+    far_apart = true;
+    play(all_reduce_part, false);
+    play(blocks_part, false);
+    far_apart = false;
+}
+
 static void reduce_to_by_each_algorithm(void **state)
 {
     (void)state;
@@ -554,6 +565,7 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_reduce_by_each_algorithm),
+        cmocka_unit_test(ranks_on_several_hosts_send_ahead),
         cmocka_unit_test(reduce_to_by_each_algorithm),
         cmocka_unit_test(uneven_blocks_by_each_algorithm),
         cmocka_unit_test(gather_scatter_broadcast_from_each_root),

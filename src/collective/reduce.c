@@ -5,7 +5,7 @@
 /* Long blocks go in pieces: while one piece is folded the next ones travel, and scratch stays
  * small however long the vector is. */
 #define PIECE_BYTES ((size_t)256 << 10)
-enum { LANES = 2 }; /* pieces under way at a time, from and to each rank */
+enum { LANES = 2 }; /* stripes of a ring under way at a time */
 
 static size_t piece_count(size_t size)
 {
@@ -24,7 +24,7 @@ bool hk_reduce_stays(hocket_dtype dtype, hocket_reduce reduce)
     return !hk_reduce_commutes(reduce) || dtype == HOCKET_FLOAT16 || dtype == HOCKET_BFLOAT16;
 }
 
-/* === Reduce-scatter, direct ====================================================================
+/* === Direct ====================================================================================
  *
  * Every rank sends each block straight to its owner, who folds what it gets in rank order. Each
  * rank sends and receives (n - 1) / n of the vector, the least possible, in one step.
@@ -33,10 +33,26 @@ bool hk_reduce_stays(hocket_dtype dtype, hocket_reduce reduce)
  *     rank 1:  a1 b1 c1   ->             b0+b1+b2
  *     rank 2:  a2 b2 c2                           c0+c1+c2
  *
- * Piece k of all blocks is one round of the loop; LANES rounds are under way. */
+ * For an all-reduce the owner sends what it has folded to all. Blocks go in pieces, piece k of all
+ * of them in round k, and folded pieces one round behind:
+ *
+ *     round 0   a[0] b[0] c[0] to their owners
+ *     round 1   a[1] b[1] c[1] to their owners, the folded a[0] b[0] c[0] to all
+ *     round 2   a[2] b[2] c[2] to their owners, the folded a[1] b[1] c[1] to all
+ *
+ * So both directions are busy until the end, and a piece is folded and sent on while it is in the
+ * cache. Who is in a round has had all pieces of the round before: ranks keep step, and between two
+ * of them there is never more on its way than a round's pieces, which on one host is what the
+ * kernel's buffers hold and the cache too. Where the way is long, AHEAD_FAR rounds of unfolded
+ * pieces are under way to fill it. Receives are posted before the sends of the round that makes
+ * others answer, so that all arrives where it belongs.
+ *
+ * In place, a folded piece of another's block comes after its owner has had this rank's. */
+
+enum { AHEAD_NEAR = 1, AHEAD_FAR = 3 };
 
 typedef struct lane {
-    hk_batch batch;
+    hk_batch batch;      /* of one round: all that it sends and receives */
     char *arrived;       /* n - 1 pieces, from the successor on */
     const void **inputs; /* of the fold, by rank */
 } lane;
@@ -45,48 +61,140 @@ typedef struct direct {
     hk_call *call;
     const hk_blocks *blocks;
     const char *send;
-    char *own;
+    char *own;     /* where this rank's block is folded */
+    char *whole;   /* the vector that `own` is in and all get, or NULL: no all-reduce */
+    size_t rounds; /* with unfolded pieces */
     size_t piece;  /* elements */
     size_t stride; /* bytes from one arrived piece to the next */
-    lane lanes[LANES];
+    size_t ahead;  /* rounds */
+    lane lanes[AHEAD_FAR + 1];
 } direct;
 
-static hocket_status direct_open(direct *d, size_t rounds)
+static lane *lane_of(direct *d, size_t round)
+{
+    return &d->lanes[round % (d->ahead + 1)];
+}
+
+static hocket_status direct_open(direct *d)
 {
     const int n = d->blocks->n;
+    const size_t longest = hk_block_longest(d->blocks);
     size_t own = hk_block_count(d->blocks, d->call->comm->rank);
+    d->ahead = d->call->comm->one_host ? AHEAD_NEAR : AHEAD_FAR;
+    d->piece = piece_count(d->blocks->size);
+    d->rounds = longest / d->piece + (longest % d->piece != 0);
     d->stride = (own < d->piece ? own : d->piece) * d->blocks->size;
-    for (size_t i = 0; i < LANES && i < rounds; i++) {
+    for (size_t i = 0; i <= d->ahead && i <= d->rounds; i++) {
         lane *lane = &d->lanes[i];
-        if (hk_batch_open(&lane->batch, d->call, 2 * (n - 1)) != HOCKET_OK ||
-            !(lane->inputs = hk_scratch(d->call, (size_t)n, sizeof *lane->inputs)) ||
-            !(lane->arrived = hk_scratch(d->call, (size_t)n - 1, d->stride)))
+        if (hk_batch_open(&lane->batch, d->call, 4 * (n - 1)) != HOCKET_OK)
+            return HOCKET_ERR_NO_MEMORY;
+        if (i < d->rounds &&
+            (!(lane->inputs = hk_scratch(d->call, (size_t)n, sizeof *lane->inputs)) ||
+             !(lane->arrived = hk_scratch(d->call, (size_t)n - 1, d->stride))))
             return HOCKET_ERR_NO_MEMORY;
     }
     return HOCKET_OK;
 }
 
-/* Posts round k: receives of the own block's piece k first, then sends of the others'. */
-static hocket_status direct_post(direct *d, lane *lane, size_t k)
+/* Of round k's pieces, the one of that block: where it is in the vector, and its bytes. */
+static size_t direct_piece(const direct *d, int block, size_t k, size_t *start)
 {
-    const hk_blocks *blocks = d->blocks;
-    const int n = blocks->n, rank = d->call->comm->rank;
-    size_t start, count = piece_at(hk_block_count(blocks, rank), d->piece, k, &start);
-    lane->inputs[rank] = hk_at(d->send, hk_block_start(blocks, rank) + start * blocks->size);
+    size_t count = piece_at(hk_block_count(d->blocks, block), d->piece, k, start);
+    *start = hk_block_start(d->blocks, block) + *start * d->blocks->size;
+    return count * d->blocks->size;
+}
+
+/* Unfolded pieces of the own block, as part of round k. */
+static hocket_status expect_pieces(direct *d, size_t k)
+{
+    if (k >= d->rounds)
+        return HOCKET_OK;
+    const int n = d->blocks->n, rank = d->call->comm->rank;
+    lane *lane = lane_of(d, k);
+    size_t start, bytes = direct_piece(d, rank, k, &start);
+    lane->inputs[rank] = hk_at(d->send, start);
     hocket_status status = HOCKET_OK;
     for (int i = 1; i < n && status == HOCKET_OK; i++) {
         int from = hk_rank_at(rank, -i, n);
         char *piece = lane->arrived + (size_t)(n - 1 - i) * d->stride;
         lane->inputs[from] = piece;
-        status = hk_batch_recv(&lane->batch, from, piece, count * blocks->size);
-    }
-    for (int i = 1; i < n && status == HOCKET_OK; i++) {
-        int to = hk_rank_at(rank, i, n);
-        count = piece_at(hk_block_count(blocks, to), d->piece, k, &start);
-        const void *piece = hk_at(d->send, hk_block_start(blocks, to) + start * blocks->size);
-        status = hk_batch_send(&lane->batch, to, piece, count * blocks->size);
+        status = hk_batch_recv(&lane->batch, from, piece, bytes);
     }
     return status;
+}
+
+static hocket_status send_pieces(direct *d, size_t k)
+{
+    if (k >= d->rounds)
+        return HOCKET_OK;
+    const int n = d->blocks->n, rank = d->call->comm->rank;
+    hocket_status status = HOCKET_OK;
+    for (int i = 1; i < n && status == HOCKET_OK; i++) {
+        int to = hk_rank_at(rank, i, n);
+        size_t start, bytes = direct_piece(d, to, k, &start);
+        status = hk_batch_send(&lane_of(d, k)->batch, to, hk_at(d->send, start), bytes);
+    }
+    return status;
+}
+
+/* Folded pieces k of the others' blocks, as part of the round after. */
+static hocket_status expect_folded(direct *d, size_t k)
+{
+    const int n = d->blocks->n, rank = d->call->comm->rank;
+    hocket_status status = HOCKET_OK;
+    for (int i = 1; i < n && d->whole && status == HOCKET_OK; i++) {
+        int from = hk_rank_at(rank, -i, n);
+        size_t start, bytes = direct_piece(d, from, k, &start);
+        status = hk_batch_recv(&lane_of(d, k + 1)->batch, from, hk_at(d->whole, start), bytes);
+    }
+    return status;
+}
+
+static hocket_status send_folded(direct *d, size_t k)
+{
+    const int n = d->blocks->n, rank = d->call->comm->rank;
+    size_t start, bytes = direct_piece(d, rank, k, &start);
+    hocket_status status = HOCKET_OK;
+    for (int i = 1; i < n && d->whole && status == HOCKET_OK; i++)
+        status = hk_batch_send(&lane_of(d, k + 1)->batch, hk_rank_at(rank, i, n),
+                               hk_at(d->whole, start), bytes);
+    return status;
+}
+
+static hocket_status direct_fold(direct *d, size_t k, hocket_dtype dtype, hocket_reduce reduce)
+{
+    const int n = d->blocks->n;
+    size_t start, count = hk_block_count(d->blocks, d->call->comm->rank);
+    count = piece_at(count, d->piece, k, &start);
+    if (count == 0)
+        return HOCKET_OK;
+    return hk_reduce_fold(hk_at(d->own, start * d->blocks->size), lane_of(d, k)->inputs, n, count,
+                          dtype, reduce);
+}
+
+/* Between two ranks what one sends is what the other expects, in the same order: pieces 0 to
+ * ahead - 1, then for each k piece k + ahead and the folded piece k. */
+static hocket_status run_direct(direct *d, hocket_dtype dtype, hocket_reduce reduce)
+{
+    hocket_status status = direct_open(d);
+    for (size_t k = 0; k < d->ahead && status == HOCKET_OK; k++)
+        status = expect_pieces(d, k);
+    for (size_t k = 0; k < d->ahead && status == HOCKET_OK; k++)
+        status = send_pieces(d, k);
+    for (size_t k = 0; k < d->rounds && status == HOCKET_OK; k++) {
+        status = expect_pieces(d, k + d->ahead);
+        if (status == HOCKET_OK)
+            status = expect_folded(d, k);
+        if (status == HOCKET_OK)
+            status = hk_batch_finish(&lane_of(d, k)->batch);
+        if (status == HOCKET_OK)
+            status = direct_fold(d, k, dtype, reduce);
+        if (status == HOCKET_OK)
+            status = send_pieces(d, k + d->ahead);
+        if (status == HOCKET_OK)
+            status = send_folded(d, k);
+    }
+    return status == HOCKET_OK ? hk_batch_finish(&lane_of(d, d->rounds)->batch) : status;
 }
 
 static hocket_status reduce_scatter_direct(hk_call *call, const void *send, void *own,
@@ -94,25 +202,7 @@ static hocket_status reduce_scatter_direct(hk_call *call, const void *send, void
                                            hocket_reduce reduce)
 {
     direct d = {.call = call, .blocks = blocks, .send = send, .own = own};
-    d.piece = piece_count(blocks->size);
-    const size_t own_count = hk_block_count(blocks, call->comm->rank);
-    const size_t longest = hk_block_longest(blocks);
-    const size_t rounds = longest / d.piece + (longest % d.piece != 0);
-
-    hocket_status status = direct_open(&d, rounds);
-    for (size_t k = 0; k < LANES && k < rounds && status == HOCKET_OK; k++)
-        status = direct_post(&d, &d.lanes[k], k);
-    for (size_t k = 0; k < rounds && status == HOCKET_OK; k++) {
-        lane *lane = &d.lanes[k % LANES];
-        size_t start, count = piece_at(own_count, d.piece, k, &start);
-        status = hk_batch_finish(&lane->batch);
-        if (status == HOCKET_OK && count > 0)
-            status = hk_reduce_fold(hk_at(own, start * blocks->size), lane->inputs, blocks->n,
-                                    count, dtype, reduce);
-        if (status == HOCKET_OK && k + LANES < rounds)
-            status = direct_post(&d, lane, k + LANES);
-    }
-    return status;
+    return run_direct(&d, dtype, reduce);
 }
 
 /* === Reduce-scatter, ring ======================================================================
@@ -267,9 +357,9 @@ static hocket_status fold_rows(hk_call *call, void *out, const char *rows, size_
 /* Short vectors: everyone gets all of them whole, HK_FLAT in one step, HK_TREE in log2 n steps, and
  * everyone makes the same fold. More bytes than a sum needs, but half the steps of the other way.
  *
- * Long vectors (Rabenseifner): reduce-scatter, then all-gather. Each rank sends and receives
- * 2 (n - 1) / n of the vector, the least possible, and adds its share of it. In place, the
- * reduced block takes the place of the own one, and the sends are done before others arrive. */
+ * Long vectors (Rabenseifner): reduce-scatter, then all-gather; HK_DIRECT makes both at once. Each
+ * rank sends and receives 2 (n - 1) / n of the vector, the least possible, and adds its share of
+ * it. In place, the reduced block takes the place of the own one. */
 hocket_status hk_all_reduce_vector(hk_call *call, const void *send, void *recv, size_t count,
                                    hocket_dtype dtype, hocket_reduce reduce, hk_algorithm algorithm)
 {
@@ -285,9 +375,13 @@ hocket_status hk_all_reduce_vector(hk_call *call, const void *send, void *recv, 
         return status == HOCKET_OK ? fold_rows(call, recv, rows, count, dtype, reduce) : status;
     }
     hk_blocks blocks = hk_blocks_even(count, n, size);
+    void *own = hk_at(recv, hk_block_start(&blocks, rank));
+    if (algorithm == HK_DIRECT) {
+        direct d = {.call = call, .blocks = &blocks, .send = send, .own = own, .whole = recv};
+        return run_direct(&d, dtype, reduce);
+    }
     hocket_status status =
-        hk_reduce_scatter_blocks(call, send, hk_at(recv, hk_block_start(&blocks, rank)), &blocks,
-                                 dtype, reduce, algorithm);
+        hk_reduce_scatter_blocks(call, send, own, &blocks, dtype, reduce, algorithm);
     return status == HOCKET_OK ? hk_all_gather_blocks(call, recv, &blocks, algorithm) : status;
 }
 

@@ -109,14 +109,25 @@ void hk_endpoint_turn(hk_endpoint *endpoint, hk_time wait)
     hk_news_digest(endpoint);
 }
 
-static int ranks_here(const hk_endpoint *endpoint)
+static int host_of(const hk_endpoint *endpoint, int rank)
 {
     const hocket_transport *transport = endpoint->transport;
-    if (transport->host_of == NULL)
-        return endpoint->size;
-    int mine = transport->host_of(endpoint->self, endpoint->rank), here = 0;
+    return transport->host_of != NULL ? transport->host_of(endpoint->self, rank) : 0;
+}
+
+static bool share_host(const hk_endpoint *endpoint, const int *ranks, int size)
+{
+    for (int i = 1; i < size; i++)
+        if (host_of(endpoint, ranks[i]) != host_of(endpoint, ranks[0]))
+            return false;
+    return true;
+}
+
+static int ranks_here(const hk_endpoint *endpoint)
+{
+    int mine = host_of(endpoint, endpoint->rank), here = 0;
     for (int i = 0; i < endpoint->size; i++)
-        here += transport->host_of(endpoint->self, i) == mine;
+        here += host_of(endpoint, i) == mine;
     return here;
 }
 
@@ -305,6 +316,7 @@ hocket_status hk_comm_open(hk_endpoint *endpoint, uint64_t context, const int *r
     }
     memcpy(new->ranks, ranks, (size_t)size * sizeof *ranks);
     new->rank = hk_comm_rank_of(new, endpoint->rank);
+    new->one_host = share_host(endpoint, ranks, size);
     hk_endpoint_lock(endpoint);
     new->next = endpoint->comms;
     endpoint->comms = new;
@@ -336,6 +348,7 @@ hocket_status hk_comm_part(hk_comm *whole, uint64_t context, const int *members,
         new->members[i] = members[i];
     }
     new->rank = hk_comm_rank_of(new, whole->endpoint->rank);
+    new->one_host = share_host(new->endpoint, new->ranks, size);
     *part = new;
     return HOCKET_OK;
 }

@@ -43,6 +43,7 @@ typedef struct hk_comm {
     int rank, size;        /* in the group */
     int *ranks;            /* world rank of each member */
     int *members;          /* of a part: each one's number in the whole; else NULL */
+    bool one_host;         /* that of all members */
     uint64_t *arrived; /* of a group: the last collective in which each was heard; of its call */
 
     /* Under the endpoint's lock. */
