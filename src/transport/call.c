@@ -10,7 +10,6 @@
 #define ANSWER_NS (250 * HK_MILLISECOND)   /* at a deadline, for their answers */
 #define NEWS_NS (100 * HK_MILLISECOND)     /* for what a lost peer has said last */
 #define NAP_NS (20 * HK_MILLISECOND)       /* nobody sleeps longer without a look around */
-#define SCRATCH_ALIGNMENT 64
 
 /* === Begin and end =========================================================================== */
 
@@ -109,7 +108,7 @@ hocket_status hk_call_end(hk_call *call, hocket_status status)
 {
     hk_comm *comm = group_of(call);
     take_back(call);
-    hk_call_scratch_release(call, NULL);
+    hk_scratch_end(&call->scratch, &comm->endpoint->shelf);
     if (status == HOCKET_OK)
         return status;
     hk_endpoint_excuse(comm->endpoint, status);
@@ -128,31 +127,22 @@ hocket_status hk_call_end(hk_call *call, hocket_status status)
 
 void *hk_call_scratch_mark(const hk_call *call)
 {
-    return call->scratch;
+    return call->scratch.used;
 }
 
 void hk_call_scratch_release(hk_call *call, void *mark)
 {
-    while (call->scratch != mark) {
-        void *piece = call->scratch;
-        memcpy(&call->scratch, piece, sizeof call->scratch);
-        free(piece);
-    }
+    hk_scratch_release(&call->scratch, mark);
 }
 
 void *hk_call_scratch(hk_call *call, size_t bytes)
 {
-    size_t whole = bytes + 2 * SCRATCH_ALIGNMENT - 1;
-    whole -= whole % SCRATCH_ALIGNMENT;
-    uint8_t *piece = whole > bytes ? aligned_alloc(SCRATCH_ALIGNMENT, whole) : NULL;
+    void *piece = hk_scratch_piece(&call->scratch, &call->comm->endpoint->shelf, bytes);
     if (piece == NULL) {
         take_back(call);
         hk_fail_memory(bytes, "scratch");
-        return NULL;
     }
-    memcpy(piece, &call->scratch, sizeof call->scratch);
-    call->scratch = piece;
-    return piece + SCRATCH_ALIGNMENT;
+    return piece;
 }
 
 /* === Starting ================================================================================ */

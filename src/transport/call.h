@@ -17,6 +17,7 @@
 #define HK_TRANSPORT_CALL_H
 
 #include "transport/endpoint.h"
+#include "transport/scratch.h"
 #include "transport/what.h"
 
 typedef struct hk_op {
@@ -33,17 +34,17 @@ typedef struct hk_call {
     hk_time deadline;
     hk_what what;
     hk_op *posted;
-    hk_op own[2];        /* of hk_exchange, hk_send and hk_recv */
-    void *scratch;       /* the pieces, a list freed by hk_call_end */
-    hk_time began;       /* waiting, 0: has not waited */
-    bool asked;          /* the others what they are in */
-    bool despite_fault;  /* the wait is about who is left */
-    unsigned long round; /* of progress, in which the last operation was posted */
-    hk_time idle;        /* spent in hk_await */
-    hk_time waited;      /* spent until members had come to this call */
-    hk_time away;        /* spent in the caller's functions */
-    uint64_t moved;      /* bytes that the call itself had to count */
-    hk_time grace;       /* until when their answers are awaited after the deadline, 0: not yet */
+    hk_op own[2];            /* of hk_exchange, hk_send and hk_recv */
+    hk_scratch_list scratch; /* given back by hk_call_end */
+    hk_time began;           /* waiting, 0: has not waited */
+    bool asked;              /* the others what they are in */
+    bool despite_fault;      /* the wait is about who is left */
+    unsigned long round;     /* of progress, in which the last operation was posted */
+    hk_time idle;            /* spent in hk_await */
+    hk_time waited;          /* spent until members had come to this call */
+    hk_time away;            /* spent in the caller's functions */
+    uint64_t moved;          /* bytes that the call itself had to count */
+    hk_time grace; /* until when their answers are awaited after the deadline, 0: not yet */
 } hk_call;
 
 /* what->number > 0: a collective, whose tag is its fingerprint; else messages with this tag. Fails

@@ -215,6 +215,7 @@ void hk_endpoint_close(hk_endpoint *endpoint)
     if (endpoint->transport->close != NULL)
         endpoint->transport->close(endpoint->self, !endpoint->faulty);
     hk_self_fini(endpoint);
+    hk_scratch_fini(&endpoint->shelf);
     pthread_cond_destroy(&endpoint->turn);
     pthread_mutex_destroy(&endpoint->turn_lock);
     pthread_cond_destroy(&endpoint->idle);

@@ -254,7 +254,7 @@ hk_message *hk_mailbox_arrive(hk_mailbox *box, int from, uint64_t context, uint3
                               size_t length, uint64_t ticket, void *data, bool *done)
 {
     hk_lane *lane = need_lane(box, from, context, tag);
-    hk_message *message = calloc(1, sizeof *message);
+    hk_message *message = malloc(sizeof *message);
     if (lane == NULL || message == NULL)
         goto no_memory;
     *message = (hk_message){

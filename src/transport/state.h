@@ -6,6 +6,7 @@
 
 #include "transport/call.h"
 #include "transport/mailbox.h"
+#include "transport/scratch.h"
 #include "transport/window.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -60,6 +61,8 @@ struct hk_endpoint {
     hk_former *formers;
     hk_comm *comms;
     int holds; /* hk_endpoint_hold */
+
+    hk_scratch_shelf shelf;
 
     hk_mailbox own;   /* messages to oneself */
     hk_window unread; /* of them */
