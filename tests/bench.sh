@@ -5,7 +5,7 @@ set -uo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
 hocket=${HOCKET_BUILD_DIR:-$PWD/build}/bin/hocket
 [ -x "$hocket" ] || { echo "bench: $hocket was not built"; exit 1; }
-unset HOCKET_BACKEND
+unset HOCKET_BACKEND HOCKET_TUNE
 command -v timeout >/dev/null || timeout() { shift && "$@"; }    # macOS: ctest's limit is left
 
 faults=0
@@ -72,6 +72,45 @@ bench 2 tcp all_gather --bytes 16:1K
 if out=$(timeout 20 "$hocket" bench send 2>&1); then
     fault "send on one rank worked: $out"
 fi
+
+# --tune: a table of what was tried, and rows that a job then takes; what is of others stays behind them.
+table=$(mktemp) || exit 1
+trap 'rm -f "$table" "$table.new"' EXIT
+cat >"$table" <<'END'
+# mine
+all_reduce messages 7 0-1K tree
+broadcast messages 2 0- tree
+all_reduce messages 2 0- ring
+END
+bench 2 tcp --tune "$table" all_reduce reduce_to --bytes 64,1K,64K --seconds 0.001 --rounds 1
+[ "$(grep -c 'by messages, 2 ranks over tcp' <<<"$out")" = 2 ] &&
+    [ "$(grep -cE '^ +(64|1024|65536) .*  (built-in|flat|tree|direct|ring)$' <<<"$out")" = 6 ] ||
+    fault "not a table of ways: $out"
+grep -qx '# mine' "$table" && grep -qx 'all_reduce messages 7 0-1K tree' "$table" &&
+    grep -qx 'broadcast messages 2 0- tree' "$table" || fault "what is of others is gone: $(cat "$table")"
+grep -q 'all_reduce messages 2 0- ring' "$table" && fault "an old row of what was measured has stayed"
+HOCKET_TUNE=$table bench 2 tcp all_reduce --bytes 64 --json
+lines 1
+bench 3 shm --tune "$table" --bytes 64,64K --seconds 0.001 --rounds 1
+[ "$(grep -cE '^ +(64|65536) .*  (built-in|flat|tree|direct|ring|staged|read)$' <<<"$out")" = 14 ] ||
+    fault "not a table of all that has several ways: $out"
+awk '/^[a-z]/ && NF != 5 { bad = 1 } END { exit bad }' "$table" || fault "no rows: $(cat "$table")"
+[ ! -e "$table.new" ] || fault "the table's other name is left"
+
+# What cannot end well is said before anything is measured.
+# refused SENTENCE ARGUMENT...
+refused() {
+    local sentence=$1
+    shift
+    out=$(timeout 60 "$hocket" run -n 2 --backend tcp -- "$hocket" bench "$@" </dev/null 2>&1) &&
+        fault "$*: worked"
+    grep -q "$sentence" <<<"$out" && ! grep -q 'by messages' <<<"$out" || fault "$*: $out"
+}
+refused 'cannot be written: No such file' --tune /no/such/folder/table
+refused 'one way only' --tune "$table" all_to_all
+refused 'ascending' --tune "$table" --bytes 64K,64
+echo 'all_reduce by pigeon' >>"$table"
+refused 'is not like' --tune "$table"
 
 [ "$faults" = 0 ] || exit 1
 echo "bench: every collective was measured over tcp and shm"

@@ -9,7 +9,7 @@ hocket=${HOCKET_BUILD_DIR:-$PWD/build}/bin/hocket
 # macOS has no timeout; there only ctest's limit is left.
 command -v timeout >/dev/null || timeout() { shift && "$@"; }
 hocket() { timeout 20 "$hocket" "$@"; }
-unset HOCKET_BACKEND
+unset HOCKET_BACKEND HOCKET_TUNE
 
 update=no
 [ "${1:-}" = --update ] && update=yes

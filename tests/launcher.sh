@@ -9,7 +9,7 @@ rank=$build/tests/programs/rank
 for program in "$hocket" "$rank"; do
     [ -x "$program" ] || { echo "launcher: $program was not built"; exit 1; }
 done
-unset HOCKET_BACKEND OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS
+unset HOCKET_BACKEND HOCKET_TUNE OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS
 
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -305,6 +305,29 @@ test_hello() {
         run -n 4 --backend $backend --timeout 30 -- "$build/examples/hello" >out
         same "hello over $backend" "$? $(sort out)" \
             "0 $(printf 'rank %s of 4: 4 8 12 16\n' 0 1 2 3)"
+    done
+}
+
+# Rank 0's table of choices counts for all; where it is none, all are told.
+test_tune() {
+    local backend
+    printf 'all_reduce messages 2- 0- ring\nall_reduce memory 2- 0- staged\n' >good
+    printf '# a table\nall_reduce messages 2- 0- pigeon\n' >bad
+    for backend in tcp shm; do
+        HOCKET_TUNE=$work/good run -n 3 --backend $backend -- "$build/examples/hello" >out
+        same "tuned hello over $backend" "$? $(sort out)" \
+            "0 $(printf 'rank %s of 3: 3 6 9 12\n' 0 1 2)"
+        run -n 3 --backend $backend -- sh -c \
+            '[ $HOCKET_RANK = 0 ] || HOCKET_TUNE=/no/such exec "$0"; HOCKET_TUNE=good exec "$0"' \
+            "$build/examples/hello" >out
+        same "rank 0's table over $backend" "$? $(wc -l <out | tr -d ' ')" "0 3"
+        HOCKET_TUNE=/no/such run -n 3 --backend $backend --on-failure keep -- \
+            "$build/examples/hello" 2>err
+        same "no table over $backend" "$? $(grep -c 'rank 0 cannot read its table' err)" "1 2"
+        same "why not" "$(grep -c '/no/such cannot be opened: No such file' err)" 1
+        HOCKET_TUNE=bad run -n 3 --backend $backend --on-failure keep -- "$build/examples/hello" 2>err
+        same "bad table over $backend" "$? $(grep -c 'rank 0 cannot read its table' err)" "1 2"
+        same "its line" "$(grep -c 'HOCKET_TUNE=bad: table of choices, line 2 is not like' err)" 1
     done
 }
 

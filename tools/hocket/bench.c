@@ -1,7 +1,7 @@
 /* hocket bench: how long collectives take between the ranks that it is started on. Public headers
  * only: what it measures is what a program gets. */
-#include "bench.h"
-#include "bench_measure.h"
+#include "bench_session.h"
+#include "bench_tune.h"
 #include "command.h"
 #include "options.h"
 #include "platform.h"
@@ -9,20 +9,16 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define BYTES "4:64M"
 #define OPERATIONS_MAX 32
-#define LIVE_S 0.1 /* between two live lines */
 
 enum { EXIT_FAULT = 1 };
 enum { MEMORY_MALLOC, MEMORY_ALLOC };
 
 typedef struct bench_options {
-    const char *bytes;
+    const char *bytes, *tune;
     int dtype, reduce, memory; /* indices into the choices below */
     int factor, rounds;
     double seconds;
@@ -76,6 +72,12 @@ static const hk_option options[] = {
      .most = 1000,
      .value = "N",
      .help = "how often to go through all of it (1)"},
+    {.name = "tune",
+     .kind = HK_OPTION_TEXT,
+     .field = FIELD(tune),
+     .value = "FILE",
+     .help = "try all ways on sizes of 64:64M, and write what is best here into FILE, for "
+             "HOCKET_TUNE; 3 rounds of 0.02 s unless told"},
     {.name = "json",
      .kind = HK_OPTION_FLAG,
      .field = FIELD(json),
@@ -89,11 +91,7 @@ typedef struct bench {
     const hk_bench_operation *operations[OPERATIONS_MAX];
     int operation_count;
     hk_bench_sizes sizes;
-    hocket_group *group;
-    hk_bench_task task;
-    size_t memory_own; /* bytes of buffers, at most at one time */
-    bool live;         /* a line on stderr says what is being measured */
-    double told;       /* when it last did */
+    hk_bench_session session;
 } bench;
 
 /* === The command line ========================================================================= */
@@ -136,7 +134,7 @@ static int parse_words(bench *b, int argc, char **argv)
         if (at < argc && !choose_operation(b, argv[at]))
             return HK_OPTIONS_BAD;
     }
-    if (b->operation_count == 0 && !choose_operation(b, "all_reduce"))
+    if (b->operation_count == 0 && !b->given.tune && !choose_operation(b, "all_reduce"))
         return HK_OPTIONS_BAD;
     return argc;
 }
@@ -169,89 +167,19 @@ static const char *word_of(const char *choices, int index, char *word, size_t si
 
 /* === Measuring ================================================================================ */
 
-static bool worked(const bench *b, hocket_status status)
-{
-    if (status == HOCKET_OK)
-        return true;
-    hk_complain(b->self->name, "Rank %d, %s of %zu bytes: %s", b->task.rank,
-                b->task.operation->name, hk_bench_vector_bytes(&b->task), hocket_last_error());
-    return false;
-}
-
-static bool run_times(void *context, int times)
-{
-    bench *b = context;
-    for (int i = 0; i < times; i++) {
-        hocket_status status = b->task.operation->run(&b->task);
-        if (status != HOCKET_OK)
-            return worked(b, status);
-    }
-    return true;
-}
-
-static bool align(void *context)
-{
-    bench *b = context;
-    return worked(b, hocket_barrier(b->group));
-}
-
-static bool agree(void *context, double *values, int count)
-{
-    bench *b = context;
-    return worked(b, hocket_all_reduce(b->group, values, values, (size_t)count, HOCKET_FLOAT64,
-                                       HOCKET_MAX));
-}
-
-static void tell(void *context, int done, int batches)
-{
-    bench *b = context;
-    double now = hk_bench_now();
-    if (!b->live || (now - b->told < LIVE_S && done > 1))
-        return;
-    b->told = now;
-    fprintf(stderr, "\r\033[K%s, %zu bytes: batch %d of %d", b->task.operation->name,
-            hk_bench_vector_bytes(&b->task), done, batches);
-    fflush(stderr);
-}
-
-/* Clears the live line. The launcher passes stdout and stderr on by themselves, so what goes to
- * stdout next waits until this has reached the terminal. */
-static void tell_nothing(const bench *b)
-{
-    const struct timespec passed_on = {.tv_nsec = 20000000};
-    if (b->live) {
-        fprintf(stderr, "\r\033[K");
-        fflush(stderr);
-        nanosleep(&passed_on, NULL);
-    }
-}
-
-/* Whether all ranks have what they must have; who has not says so. */
-static bool check(bench *b)
-{
-    size_t where = 0;
-    double wrong = !hk_bench_check(&b->task, &where);
-    if (wrong > 0)
-        hk_complain(b->self->name,
-                    "Rank %d of %d has a wrong result: %s of %zu bytes over %s, element %zu.",
-                    b->task.rank, b->task.n, b->task.operation->name,
-                    hk_bench_vector_bytes(&b->task), hocket_backend(b->group), where);
-    return agree(b, &wrong, 1) && wrong == 0;
-}
-
 /* The most that any rank holds, without the benchmark's own buffers. */
 static bool agree_memory(bench *b, double *bytes)
 {
     double peak = (double)hk_peak_memory_bytes();
-    *bytes = peak > 0 ? fmax(peak - (double)b->memory_own, 0) : 0;
-    return agree(b, bytes, 1);
+    *bytes = peak > 0 ? fmax(peak - (double)b->session.memory_own, 0) : 0;
+    return hk_bench_session_agree(&b->session, bytes, 1);
 }
 
 static void print(const bench *b, hk_bench_result *result, bool first)
 {
     char dtype[16], reduce[16], memory[16];
     const bench_options *given = &b->given;
-    bool reduces = b->task.operation->reduces;
+    bool reduces = b->session.task.operation->reduces;
     result->dtype = word_of(DTYPES, given->dtype, dtype, sizeof dtype);
     result->reduce = reduces ? word_of(REDUCES, given->reduce, reduce, sizeof reduce) : "";
     result->memory = word_of(MEMORIES, given->memory, memory, sizeof memory);
@@ -266,34 +194,21 @@ static void print(const bench *b, hk_bench_result *result, bool first)
 
 static bool measure_size(bench *b, int round, bool first)
 {
-    hk_bench_task *task = &b->task;
+    hk_bench_task *task = &b->session.task;
     hk_bench_result result = {
         .operation = task->operation->name,
-        .backend = hocket_backend(b->group),
+        .backend = hocket_backend(b->session.group),
         .ranks = task->n,
         .round = round,
         .bytes = hk_bench_vector_bytes(task),
         .bus = hk_bench_bus_factor(task),
     };
-    const hk_bench_subject subject = {
-        .run = run_times,
-        .align = align,
-        .agree = agree,
-        .tell = tell,
-        .context = b,
-        .seconds = b->given.seconds,
-    };
-    /* Once from scratch before it is timed, and again what the timed runs have left behind. */
-    hk_bench_fill(task);
-    if (!align(b) || !run_times(b, 1) || !check(b))
+    /* Once before it is timed, and again what the timed runs have left behind. */
+    if (!hk_bench_session_try(&b->session))
         return false;
     hk_bench_fill(task);
-    if (!hk_bench_measure(&subject, &result.times)) {
-        tell_nothing(b);
-        return false;
-    }
-    tell_nothing(b);
-    if (!check(b) || !agree_memory(b, &result.memory_bytes))
+    if (!hk_bench_session_measure(&b->session, b->given.seconds, &result.times) ||
+        !hk_bench_session_check(&b->session) || !agree_memory(b, &result.memory_bytes))
         return false;
     result.times.median_us /= task->operation->trips;
     result.times.min_us /= task->operation->trips;
@@ -303,57 +218,23 @@ static bool measure_size(bench *b, int round, bool first)
     return true;
 }
 
-static void *get_buffer(const bench *b, size_t bytes)
-{
-    void *memory = NULL;
-    if (bytes == 0)
-        return NULL;
-    if (b->given.memory == MEMORY_MALLOC)
-        memory = malloc(bytes);
-    else if (hocket_alloc(b->group, bytes, &memory) != HOCKET_OK)
-        memory = NULL;
-    if (!memory)
-        hk_complain(b->self->name, "There is no memory for a buffer of %zu bytes.", bytes);
-    return memory;
-}
-
-static void give_buffer(const bench *b, void *memory)
-{
-    if (b->given.memory == MEMORY_MALLOC)
-        free(memory);
-    else
-        hocket_dealloc(b->group, memory);
-}
-
-/* All sizes of one operation, in buffers of the largest. A rank without memory leaves, and the
- * library tells the others. */
+/* All sizes of one operation, in buffers of the largest. */
 static bool measure_operation(bench *b, const hk_bench_operation *operation, int round)
 {
-    hk_bench_task *task = &b->task;
-    size_t send = 0, recv = 0;
-    for (int i = 0; i < b->sizes.count; i++) {
-        hk_bench_task_shape(task, operation, b->sizes.bytes[i]);
-        send = hk_bench_send_bytes(task) > send ? hk_bench_send_bytes(task) : send;
-        recv = hk_bench_recv_bytes(task) > recv ? hk_bench_recv_bytes(task) : recv;
-    }
-    task->send = get_buffer(b, send);
-    task->recv = get_buffer(b, recv);
-    b->memory_own = send + recv > b->memory_own ? send + recv : b->memory_own;
-    bool ok = (task->send || send == 0) && (task->recv || recv == 0);
+    bool ok = hk_bench_session_buffers(&b->session, operation, &b->sizes);
     int count = operation->recv == HK_BENCH_NONE ? 1 : b->sizes.count;
     for (int i = 0; ok && i < count; i++) {
-        hk_bench_task_shape(task, operation, b->sizes.bytes[i]);
+        hk_bench_task_shape(&b->session.task, operation, b->sizes.bytes[i]);
         ok = measure_size(b, round, i == 0);
     }
-    give_buffer(b, task->send);
-    give_buffer(b, task->recv);
+    hk_bench_session_buffers_free(&b->session);
     return ok;
 }
 
 static bool measure_all(bench *b)
 {
     for (int i = 0; i < b->operation_count; i++) {
-        if (b->operations[i]->trips > 1 && b->task.n < 2) {
+        if (b->operations[i]->trips > 1 && b->session.task.n < 2) {
             hk_complain(b->self->name, "'%s' needs two ranks: `hocket run -n 2 -- hocket bench`.",
                         b->operations[i]->name);
             return false;
@@ -370,38 +251,43 @@ static bool measure_all(bench *b)
 
 static int measure(bench *b)
 {
-    if (hocket_init(NULL, &b->group) != HOCKET_OK) {
-        hk_complain(b->self->name, "%s", hocket_last_error());
-        return EXIT_FAULT;
-    }
-    bool ok = hk_bench_task_open(&b->task, b->group);
+    bool ok = hk_bench_session_open(&b->session, b->self->name);
     if (ok) {
-        b->task.dtype = (hocket_dtype)b->given.dtype;
-        b->task.reduce = (hocket_reduce)b->given.reduce;
-        b->live = b->task.rank == 0 && (isatty(STDERR_FILENO) || getenv("HOCKET_TERMINAL"));
-        ok = measure_all(b);
-        hk_bench_task_close(&b->task);
-    } else {
-        hk_complain(b->self->name, "There is no memory for the lists of %d ranks.",
-                    hocket_world_size(b->group));
+        const hk_bench_tuning tuning = {.path = b->given.tune,
+                                        .operations = b->operations,
+                                        .operation_count = b->operation_count,
+                                        .sizes = &b->sizes,
+                                        .seconds = b->given.seconds,
+                                        .rounds = b->given.rounds};
+        b->session.task.dtype = (hocket_dtype)b->given.dtype;
+        b->session.task.reduce = (hocket_reduce)b->given.reduce;
+        b->session.shared_memory = b->given.memory == MEMORY_ALLOC;
+        ok = b->given.tune ? hk_bench_tune(&b->session, &tuning) : measure_all(b);
     }
-    hocket_free(b->group);
+    hk_bench_session_close(&b->session);
     return ok ? 0 : EXIT_FAULT;
+}
+
+/* What was not said. */
+static void set_defaults(bench_options *given)
+{
+    const bench_options usual = {.bytes = BYTES, .seconds = HK_BENCH_SECONDS, .rounds = 1};
+    const bench_options tune = {.bytes = HK_TUNE_BYTES,
+                                .seconds = HK_TUNE_SECONDS,
+                                .rounds = HK_TUNE_ROUNDS};
+    const bench_options *other = given->tune ? &tune : &usual;
+    given->bytes = given->bytes ? given->bytes : other->bytes;
+    given->seconds = given->seconds > 0 ? given->seconds : other->seconds;
+    given->rounds = given->rounds > 0 ? given->rounds : other->rounds;
 }
 
 static int run(const hk_command *self, int argc, char **argv)
 {
-    bench b = {
-        .self = self,
-        .given = {.bytes = BYTES,
-                  .dtype = HOCKET_FLOAT32,
-                  .factor = 4,
-                  .rounds = 1,
-                  .seconds = HK_BENCH_SECONDS},
-    };
+    bench b = {.self = self, .given = {.dtype = HOCKET_FLOAT32, .factor = 4}};
     int at = parse_words(&b, argc, argv);
     if (at == HK_OPTIONS_HELP)
         return 0;
+    set_defaults(&b.given);
     if (at < 0 || !check_words(&b))
         return HK_EXIT_USAGE;
     return measure(&b);
