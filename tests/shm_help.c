@@ -206,13 +206,25 @@ void shm_run_case(struct member *me, const struct shm_memory *memory, const stru
 
 /* === The way it must take ===================================================================== */
 
-bool shm_goes_by_steps(const struct member *me, const struct shm_case *c)
+static hk_algorithm choose(const struct member *me, const struct shm_case *c)
 {
     struct shape shape = shape_of(me, c);
     size_t all = shape.count * shape.size, posted = c->way == SHM_ALL_GATHER ? shape.send : all;
     hk_algorithm way = hk_choose(hk_endpoint_choices(me->world->comm->endpoint), HK_BY_MEMORY,
                                  operations[c->way], me->size, all, false);
-    return all > HK_POST_BYTES && (way != HK_FLAT || posted > HK_SLOT_BYTES);
+    if (all <= HK_POST_BYTES)
+        return HK_FLAT;
+    return way == HK_FLAT && posted > HK_SLOT_BYTES ? HK_STAGED : way;
+}
+
+bool shm_goes_by_steps(const struct member *me, const struct shm_case *c)
+{
+    return choose(me, c) != HK_FLAT;
+}
+
+bool shm_reads(const struct member *me, const struct shm_case *c)
+{
+    return choose(me, c) == HK_READ && shm_team(me)->can_read && !shm_goes_directly(me, c);
 }
 
 bool shm_goes_directly(const struct member *me, const struct shm_case *c)

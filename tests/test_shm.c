@@ -63,28 +63,24 @@ struct plan {
     int size_count, mixtures;
     size_t room;
     const char *rows;
-    bool reads;
 };
 
 /* What reads by the kernel folds from pieces that it keeps in its stages, and copies past them. */
-static bool may_touch(const struct member *me, const struct shm_case *c, bool reads)
+static bool must_touch(const struct member *me, const struct shm_case *c)
 {
-    bool root = c->way != SHM_BROADCAST || c->root == me->rank;
-    if (shm_goes_directly(me, c))
+    if (!shm_goes_by_steps(me, c) || shm_goes_directly(me, c))
         return false;
-    if (reads && shm_team(me)->can_read)
+    if (shm_reads(me, c))
         return c->way == SHM_ALL_REDUCE || c->way == SHM_REDUCE_SCATTER;
-    return root;
+    return c->way != SHM_BROADCAST || c->root == me->rank;
 }
 
-static void run_one(struct member *me, const struct plan *plan, const struct shm_memory *memory,
-                    const struct shm_case *c)
+static void run_one(struct member *me, const struct shm_memory *memory, const struct shm_case *c)
 {
     shm_mark_stages(me);
     shm_run_case(me, memory, c);
-    bool expected = shm_goes_by_steps(me, c) && may_touch(me, c, plan->reads);
-    bool touched = shm_stages_touched(me);
-    if (plan->reads && c->bytes < MANY_LINES)
+    bool expected = must_touch(me, c), touched = shm_stages_touched(me);
+    if (shm_reads(me, c) && c->bytes < MANY_LINES)
         return; /* some have no share to fold */
     CHECK_THAT(touched == expected, "it %s through the stages", touched ? "went" : "did not go");
 }
@@ -107,7 +103,7 @@ static void every_mixture(struct member *me)
                                      .seed = next(&seed)};
                 c.root = (int)(next(&seed) % (uint64_t)me->size);
                 mix_buffers(&c, me->size, number, &seed);
-                run_one(me, plan, &memory, &c);
+                run_one(me, &memory, &c);
             }
         }
     }
@@ -145,26 +141,26 @@ static void run_everywhere(const struct plan *plan)
 static void mixtures_by_the_built_in_table(void **state)
 {
     (void)state;
-    run_everywhere(&(struct plan){sizes, LENGTH(sizes), 30, MIB + 64, NULL, false});
+    run_everywhere(&(struct plan){sizes, LENGTH(sizes), 30, MIB + 64, NULL});
 }
 
 static void mixtures_staged(void **state)
 {
     (void)state;
-    run_everywhere(&(struct plan){sizes, LENGTH(sizes), 10, MIB + 64, stage_all, false});
+    run_everywhere(&(struct plan){sizes, LENGTH(sizes), 10, MIB + 64, stage_all});
 }
 
 static void mixtures_read(void **state)
 {
     (void)state;
-    run_everywhere(&(struct plan){sizes, LENGTH(sizes), 25, MIB + 64, read_all, true});
+    run_everywhere(&(struct plan){sizes, LENGTH(sizes), 25, MIB + 64, read_all});
 }
 
 /* What does not fit into a slot is staged though the table says flat. */
 static void mixtures_flat(void **state)
 {
     (void)state;
-    run_everywhere(&(struct plan){sizes, LENGTH(sizes), 9, MIB + 64, flat_all, false});
+    run_everywhere(&(struct plan){sizes, LENGTH(sizes), 9, MIB + 64, flat_all});
 }
 
 static void results_beyond_the_caches(void **state)
@@ -172,8 +168,8 @@ static void results_beyond_the_caches(void **state)
     (void)state;
     static const size_t large[] = {16 * MIB + 8, 20 * MIB + 40};
     const struct plan plans[] = {
-        {large, LENGTH(large), 4, 21 * MIB, NULL, false},
-        {large, 1, 3, 21 * MIB, read_all, true},
+        {large, LENGTH(large), 4, 21 * MIB, NULL},
+        {large, 1, 3, 21 * MIB, read_all},
     };
     for (size_t i = 0; i < LENGTH(plans); i++)
         harness_run(&(struct harness_run){.backend = &harness_shm,
