@@ -148,7 +148,8 @@ static void times_are_of_one_run(void **state)
     assert_true(hk_bench_measure(&subject, &times));
     assert_true(times.min_us >= 100 && times.median_us >= times.min_us);
     assert_true(times.max_us >= times.median_us);
-    assert_true(times.iterations > 1 && times.batches >= BATCHES_MIN);
+    /* How many fit into a batch is the machine's business. */
+    assert_true(times.iterations >= 1 && times.batches >= BATCHES_MIN);
     assert_int_equal(f.told, times.batches);
     assert_true(f.runs > times.batches * times.iterations && f.aligned > times.batches);
     f.broken = true;
