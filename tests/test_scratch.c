@@ -89,10 +89,13 @@ static void not_more_than_the_limit_is_kept(void **state)
     hk_scratch_fini(&shelf);
 }
 
+/* With what is added to them they would be short; AddressSanitizer forbids asking malloc for
+ * others.
+ */
 static void impossible_lengths_find_no_memory(void **state)
 {
     (void)state;
-    for (size_t less = 0; less < 3 * HK_SCRATCH_ALIGNMENT; less++)
+    for (size_t less = 0; less < 2 * HK_SCRATCH_ALIGNMENT - 1; less++)
         assert_null(hk_scratch_piece(&list, &shelf, SIZE_MAX - less));
     hk_scratch_end(&list, &shelf);
     assert_null(atomic_load(&shelf));
