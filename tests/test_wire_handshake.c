@@ -37,7 +37,8 @@ static hk_hello dialer_hello(void)
 
 static hk_hello acceptor_hello(void)
 {
-    return (hk_hello){.purpose = HK_PURPOSE_MESH, .rank = 1, .world_size = 4, .job = 4711};
+    return (hk_hello){
+        .purpose = HK_PURPOSE_MESH, .rank = 1, .world_size = 4, .job = 4711, .seal = true};
 }
 
 /* === The proof alone ========================================================================== */
@@ -90,26 +91,30 @@ static void both_prove_and_share_keys(void **state)
         assert_memory_not_equal(acceptor.recv_key, acceptor.send_key, HK_KEY_BYTES);
         assert_int_equal(dialer.hello.rank, 2);
         assert_int_equal(dialer.hello.channel, 7);
+        assert_true(acceptor.hello.seal && !dialer.hello.seal);
         assert_int_equal(acceptor.hello.rank, 1);
     }
 }
 
-static void each_byte_of_a_hello_is_bound(void **state)
+static void each_bit_of_a_hello_is_bound(void **state)
 {
     (void)state;
-    for (int i = 0; i < HK_HELLO_BYTES; i++) {
+    int taken = 0;
+    for (int i = 0; i < 8 * HK_HELLO_BYTES; i++) {
         pair two;
         bool answer;
         unsigned char changed[HK_HELLO_BYTES], proof[HK_PROOF_BYTES];
         begin(&two, WIRE_SECRET, WIRE_SECRET);
         memcpy(changed, two.dialer.hello, sizeof changed);
-        changed[i] ^= 1;
+        changed[i / 8] ^= (unsigned char)(1 << i % 8);
         if (hk_proof_take_hello(&two.acceptor, changed, &answer) != HOCKET_OK)
             continue;
         assert_int_equal(hk_proof_take_hello(&two.dialer, two.acceptor.hello, &answer), HOCKET_OK);
         hk_proof_make(&two.dialer, proof);
         assert_false(hk_proof_check(&two.acceptor, proof));
+        taken += two.acceptor.other.seal;
     }
+    assert_int_equal(taken, 1); /* the wish to seal is one of these bits */
 }
 
 static void each_bit_of_a_proof_counts(void **state)
@@ -208,7 +213,7 @@ static void bad_hellos_are_refused(void **state)
         bool answer;
     } cases[] = {
         {0, 0, false},           {8, 2, true},      {8, UINT32_MAX, true},   {12, 0, false},
-        {12, 2, false},          {16, 2, false},    {20, 0, false},          {20, 99, false},
+        {12, 2, false},          {16, 4, false},    {20, 0, false},          {20, 99, false},
         {24, 4, false},          {28, 4, false},    {28, UINT32_MAX, false}, {32, 0, false},
         {32, UINT32_MAX, false}, {32, 4097, false},
     };
@@ -496,7 +501,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_prove_and_share_keys),
-        cmocka_unit_test(each_byte_of_a_hello_is_bound),
+        cmocka_unit_test(each_bit_of_a_hello_is_bound),
         cmocka_unit_test(each_bit_of_a_proof_counts),
         cmocka_unit_test(another_secret_proves_nothing),
         cmocka_unit_test(replayed_bytes_prove_nothing),

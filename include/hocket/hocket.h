@@ -209,7 +209,8 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
  * HOCKET_TUNE=path is a file with rows for hocket_tune, which rank 0 reads and hands to all.
  *
  * Without a secret, ranks listen on and connect to loopback only, unless HOCKET_INSECURE=1. With
- * HOCKET_ENCRYPT=1 on any rank, all that travels on sockets is sealed; it needs a secret.
+ * HOCKET_ENCRYPT=1 on any rank, all that travels on sockets between ranks is sealed, and so is what
+ * a rank tells the coordinator when the rank or rank 0 has it; it needs a secret.
  *
  * A second call for the same world while the first lives gives a duplicate: the same ranks and
  * connections, a context of its own. It is collective, like the first.

@@ -313,8 +313,6 @@ static hocket_status adopt(tcp *t, int rank, hk_mesh_end *end, bool encrypt, con
 static hocket_status join_mesh(tcp *t, hk_meeting *meeting, const hk_settings *settings)
 {
     bool encrypt = settings->encrypt;
-    if (encrypt && hk_meeting_key(meeting)->open)
-        return hk_fail(HOCKET_ERR_AUTH, "HOCKET_ENCRYPT=1 needs a secret: set HOCKET_SECRET_FILE");
     hk_mesh_end *ends = calloc((size_t)t->size, sizeof *ends);
     if (ends == NULL)
         return hk_fail_memory((size_t)t->size * sizeof *ends, "connections");

@@ -8,7 +8,8 @@
  *       | <-- verdict, MAC(K, "acceptor", ...) ----- |      checked, else closed
  *
  * K is a hash of the secret; MACs are keyed BLAKE2b over both hellos, so that nonces, roles, ranks,
- * world size, purpose and job are all bound: nothing of it can be replayed or reflected. The
+ * world size, purpose, job and the wish to seal are all bound: nothing of it can be replayed,
+ * reflected or taken out. The
  * dialer proves first: whoever merely connects to a rank gets nothing to try secrets against.
  * Without a secret K is zero, both say so, and only loopback addresses are served, unless the job
  * is insecure.
@@ -54,6 +55,7 @@ typedef struct hk_hello { /* what one end says of itself */
     int world_size;   /* must be the same */
     uint32_t channel; /* the dialer's choice, for transports with several connections a pair */
     uint64_t job;     /* must be the same; hk_meeting_job, or 0 before there is one */
+    bool seal;        /* this end wants what follows sealed; the other end need not */
 } hk_hello;
 
 typedef struct hk_peer { /* who is at the other end, proven */

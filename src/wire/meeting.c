@@ -80,7 +80,10 @@ static hocket_status open_reception(hk_meeting *meeting)
                        star->world_size, hocket_last_error());
     if (status != HOCKET_OK)
         return status;
-    hk_hello self = {.purpose = HK_PURPOSE_MEETING, .rank = 0, .world_size = star->world_size};
+    hk_hello self = {.purpose = HK_PURPOSE_MEETING,
+                     .rank = 0,
+                     .world_size = star->world_size,
+                     .seal = star->seal};
     return hk_reception_open(listener, &self, &meeting->key, &star->reception);
 }
 
@@ -143,12 +146,17 @@ static hocket_status arrive(hk_meeting *meeting, const hk_step *step, unsigned c
     hk_hello self = {.purpose = HK_PURPOSE_MEETING,
                      .rank = star->rank,
                      .peer = 0,
-                     .world_size = star->world_size};
-    hk_star_link *link = &star->links[0];
+                     .world_size = star->world_size,
+                     .seal = star->seal};
+    hk_peer peer;
+    int fd;
     hocket_status status =
-        hk_dial(meeting->where, &self, &meeting->key, 0, star->deadline, NULL, &link->fd, NULL);
+        hk_dial(meeting->where, &self, &meeting->key, 0, star->deadline, NULL, &fd, &peer);
     if (status == HOCKET_OK)
-        status = hk_address_local(link->fd, &star->outward);
+        status = hk_star_link_open(star, &star->links[0], fd, &peer);
+    sodium_memzero(&peer, sizeof peer);
+    if (status == HOCKET_OK)
+        status = hk_address_local(fd, &star->outward);
     if (status != HOCKET_OK)
         return status;
     status = hk_star_ask(star, step, meeting->host, welcome);
@@ -199,7 +207,8 @@ static hocket_status make(const hk_settings *settings, hk_time deadline, hk_meet
                           .world_size = settings->world_size,
                           .opened = hk_now(),
                           .deadline = deadline,
-                          .where = new->where};
+                          .where = new->where,
+                          .seal = settings->encrypt};
     hk_host_id(settings->host, new->host);
     new->hosts = calloc(world, HK_HOST_ID_BYTES);
     new->star.links = calloc(world, sizeof *new->star.links);
@@ -207,8 +216,11 @@ static hocket_status make(const hk_settings *settings, hk_time deadline, hk_meet
     if (new->hosts == NULL || new->star.links == NULL || new->star.polls == NULL)
         return hk_fail_memory(world * (HK_HOST_ID_BYTES + sizeof *new->star.links), "the meeting");
     for (size_t i = 0; i < world; i++)
-        new->star.links[i].fd = -1;
-    return hk_key_make(settings, &new->key);
+        new->star.links[i].pipe.fd = -1;
+    hocket_status status = hk_key_make(settings, &new->key);
+    if (status == HOCKET_OK && settings->encrypt && new->key.open &&world > 1)
+        return hk_fail(HOCKET_ERR_AUTH, "HOCKET_ENCRYPT=1 needs a secret: set HOCKET_SECRET_FILE");
+    return status;
 }
 
 hocket_status hk_meeting_open(const hk_settings *settings, hk_time deadline, hk_meeting **meeting)

@@ -10,6 +10,8 @@
  * others, so that every rank gets the same status, sentence and ranks at fault; the meeting is then
  * over and later calls say the same. All waits end at the deadline given to hk_meeting_open (and a
  * second later on ranks that wait for rank 0's word). Functions are called by one thread at a time.
+ *
+ * The connection between a rank and rank 0 is sealed when either of the two has settings->encrypt.
  */
 #ifndef HK_WIRE_MEETING_H
 #define HK_WIRE_MEETING_H
@@ -23,9 +25,9 @@ typedef struct hk_meeting hk_meeting;
 
 /* Returns when all ranks are there. A world of one needs no coordinator and opens no socket.
  * Errors: TIMEOUT naming the ranks that stayed away (on the others rank 0, when it does not
- * answer), AUTH, PROTOCOL, MISMATCH (another world size, two with the same rank), PEER_LOST, SYSTEM
- * (the coordinator's port is taken), INVALID (no coordinator, a bad one). The settings may be wiped
- * afterwards. */
+ * answer), AUTH (also to encrypt without a secret, and what was changed on its way), PROTOCOL,
+ * MISMATCH (another world size, two with the same rank), PEER_LOST, SYSTEM (the coordinator's port
+ * is taken), INVALID (no coordinator, a bad one). The settings may be wiped afterwards. */
 hocket_status hk_meeting_open(const hk_settings *settings, hk_time deadline, hk_meeting **meeting);
 
 /* all: world size * bytes, block r from rank r. bytes is the same on all ranks, else MISMATCH. */

@@ -4,6 +4,7 @@
 #include "wire/bytes.h"
 #include "wire/socket.h"
 #include <errno.h>
+#include <poll.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -243,4 +244,69 @@ ssize_t hk_pipe_read(hk_pipe *pipe, const struct iovec *parts, int count)
         }
     }
     return (ssize_t)scatter(in, parts, count);
+}
+
+/* === With statuses =========================================================================== */
+
+hocket_status hk_pipe_send_some(hk_pipe *pipe, const void *data, size_t bytes, size_t *done)
+{
+    struct iovec part = {(void *)data, bytes};
+    ssize_t sent = bytes > 0 ? hk_pipe_write(pipe, &part, 1) : 0;
+    return hk_socket_settle(pipe->fd, "send to", sent, done);
+}
+
+hocket_status hk_pipe_recv_some(hk_pipe *pipe, void *data, size_t bytes, size_t *done)
+{
+    struct iovec part = {data, bytes};
+    *done = 0;
+    if (bytes == 0)
+        return HOCKET_OK;
+    ssize_t got = hk_pipe_read(pipe, &part, 1);
+    if (got < 0 && errno == HK_PIPE_FORGED)
+        return hk_fail(HOCKET_ERR_AUTH, "what came was changed on its way: a record does not open "
+                                        "with the connection's key");
+    return got == 0 ? hk_socket_fail(pipe->fd, "receive from", 0)
+                    : hk_socket_settle(pipe->fd, "receive from", got, done);
+}
+
+static hocket_status fail_late(int fd, const char *what, size_t done, size_t bytes)
+{
+    hk_address address;
+    char text[HK_ADDRESS_TEXT_MAX] = "the other end";
+    if (hk_address_peer(fd, &address) == HOCKET_OK)
+        hk_address_format(&address, text);
+    return hk_fail(HOCKET_ERR_TIMEOUT, "the deadline passed with %zu of %zu bytes %s %s", done,
+                   bytes, what, text);
+}
+
+hocket_status hk_pipe_send_all(hk_pipe *pipe, const void *data, size_t bytes, hk_time deadline)
+{
+    const char *at = data;
+    for (size_t sent = 0; sent < bytes;) {
+        size_t done;
+        hocket_status status = hk_pipe_send_some(pipe, at + sent, bytes - sent, &done);
+        if (status != HOCKET_OK)
+            return status;
+        sent += done;
+        if (done == 0 && !hk_socket_wait(pipe->fd, POLLOUT, deadline))
+            return fail_late(pipe->fd, "sent to", sent, bytes);
+    }
+    return HOCKET_OK;
+}
+
+/* Nothing is left to read when the pipe has nothing, so what it has opened already is never waited
+ * for at the socket. */
+hocket_status hk_pipe_recv_all(hk_pipe *pipe, void *data, size_t bytes, hk_time deadline)
+{
+    char *at = data;
+    for (size_t got = 0; got < bytes;) {
+        size_t done;
+        hocket_status status = hk_pipe_recv_some(pipe, at + got, bytes - got, &done);
+        if (status != HOCKET_OK)
+            return status;
+        got += done;
+        if (done == 0 && !hk_socket_wait(pipe->fd, POLLIN, deadline))
+            return fail_late(pipe->fd, "received from", got, bytes);
+    }
+    return HOCKET_OK;
 }

@@ -47,4 +47,11 @@ ssize_t hk_pipe_read(hk_pipe *pipe, const struct iovec *parts, int count);
 
 bool hk_pipe_holds(const hk_pipe *pipe);
 
+/* The same as hk_socket_send_some and its kin, which wait no longer than the deadline. AUTH: what
+ * came was changed on its way. */
+hocket_status hk_pipe_send_some(hk_pipe *pipe, const void *data, size_t bytes, size_t *done);
+hocket_status hk_pipe_recv_some(hk_pipe *pipe, void *data, size_t bytes, size_t *done);
+hocket_status hk_pipe_send_all(hk_pipe *pipe, const void *data, size_t bytes, hk_time deadline);
+hocket_status hk_pipe_recv_all(hk_pipe *pipe, void *data, size_t bytes, hk_time deadline);
+
 #endif

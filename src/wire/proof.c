@@ -11,7 +11,7 @@ enum {
     AT_MAGIC = 0,
     AT_VERSION = 8,
     AT_ROLE = 12,
-    AT_OPEN = 16,
+    AT_FLAGS = 16,
     AT_PURPOSE = 20,
     AT_RANK = 24,
     AT_PEER = 28,
@@ -26,6 +26,8 @@ _Static_assert(AT_NONCE + NONCE_BYTES == HK_HELLO_BYTES, "a hello ends with its 
 
 #define ROLE_DIALER UINT32_C(1)
 #define ROLE_ACCEPTOR UINT32_C(2)
+#define FLAG_OPEN UINT32_C(1) /* has no secret */
+#define FLAG_SEAL UINT32_C(2)
 #define NOBODY UINT32_MAX /* the peer in an acceptor's hello */
 
 static const unsigned char magic[8] = {'h', 'o', 'c', 'k', 'e', 't', '\r', '\n'};
@@ -82,7 +84,7 @@ void hk_proof_begin(hk_proof *proof, const hk_key *key, const hk_hello *self, bo
     memcpy(hello + AT_MAGIC, magic, sizeof magic);
     hk_put_u32(hello + AT_VERSION, HK_WIRE_VERSION);
     hk_put_u32(hello + AT_ROLE, dialer ? ROLE_DIALER : ROLE_ACCEPTOR);
-    hk_put_u32(hello + AT_OPEN, key->open);
+    hk_put_u32(hello + AT_FLAGS, (key->open ? FLAG_OPEN : 0) | (self->seal ? FLAG_SEAL : 0));
     hk_put_u32(hello + AT_PURPOSE, (uint32_t)self->purpose);
     hk_put_u32(hello + AT_RANK, (uint32_t)self->rank);
     hk_put_u32(hello + AT_PEER, dialer ? (uint32_t)self->peer : NOBODY);
@@ -107,11 +109,11 @@ static void hash_transcript(hk_proof *proof, const unsigned char *theirs)
 static hocket_status check_numbers(const hk_proof *proof, const unsigned char *bytes)
 {
     uint32_t world = hk_get_u32(bytes + AT_WORLD), rank = hk_get_u32(bytes + AT_RANK);
-    uint32_t peer = hk_get_u32(bytes + AT_PEER), open = hk_get_u32(bytes + AT_OPEN);
+    uint32_t peer = hk_get_u32(bytes + AT_PEER), flags = hk_get_u32(bytes + AT_FLAGS);
     uint32_t purpose = hk_get_u32(bytes + AT_PURPOSE);
-    bool right = world >= 1 && world <= HK_WORLD_MAX && rank < world && open <= 1 &&
-                 purpose >= HK_PURPOSE_MEETING && purpose <= HK_PURPOSE_MESH &&
-                 (proof->dialer ? peer == NOBODY : peer < world);
+    bool right = world >= 1 && world <= HK_WORLD_MAX && rank < world &&
+                 flags <= (FLAG_OPEN | FLAG_SEAL) && purpose >= HK_PURPOSE_MEETING &&
+                 purpose <= HK_PURPOSE_MESH && (proof->dialer ? peer == NOBODY : peer < world);
     if (!right)
         return hk_fail(HOCKET_ERR_PROTOCOL, "says hello with numbers out of range");
     return HOCKET_OK;
@@ -146,8 +148,9 @@ hocket_status hk_proof_take_hello(hk_proof *proof, const unsigned char bytes[HK_
         .world_size = (int)hk_get_u32(bytes + AT_WORLD),
         .channel = hk_get_u32(bytes + AT_CHANNEL),
         .job = hk_get_u64(bytes + AT_JOB),
+        .seal = (hk_get_u32(bytes + AT_FLAGS) & FLAG_SEAL) != 0,
     };
-    if ((hk_get_u32(bytes + AT_OPEN) != 0) != proof->key->open)
+    if (((hk_get_u32(bytes + AT_FLAGS) & FLAG_OPEN) != 0) != proof->key->open)
         return hk_fail(HOCKET_ERR_AUTH,
                        proof->key->open ? "has a secret and this rank has none: set "
                                           "HOCKET_SECRET_FILE or HOCKET_SECRET here too"

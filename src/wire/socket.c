@@ -1,5 +1,6 @@
 #include "wire/socket.h"
 #include "wire/keepalive.h"
+#include "wire/pipe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -155,8 +156,7 @@ hocket_status hk_socket_accept(int listener, int *fd, hk_address *peer)
 
 /* === Connecting =============================================================================== */
 
-/* Waits for events of one descriptor; false: the deadline passed. */
-static bool wait_for(int fd, short events, hk_time deadline)
+bool hk_socket_wait(int fd, short events, hk_time deadline)
 {
     struct pollfd one = {.fd = fd, .events = events};
     for (;;) {
@@ -175,7 +175,7 @@ static int finish_connect(int fd, const hk_address *address, hk_time deadline)
         return 0;
     if (errno != EINPROGRESS && errno != EINTR)
         return errno;
-    if (!wait_for(fd, POLLOUT, deadline))
+    if (!hk_socket_wait(fd, POLLOUT, deadline))
         return -1;
     int error = 0;
     socklen_t length = sizeof error;
@@ -244,7 +244,7 @@ hocket_status hk_socket_connect(const hk_address *address, size_t buffer_bytes, 
 
 /* === Bytes ==================================================================================== */
 
-static hocket_status fail_peer(int fd, const char *what, int error)
+hocket_status hk_socket_fail(int fd, const char *what, int error)
 {
     hk_address address;
     char text[HK_ADDRESS_TEXT_MAX] = "the other end";
@@ -257,39 +257,28 @@ static hocket_status fail_peer(int fd, const char *what, int error)
                    strerror(error));
 }
 
-static hocket_status fail_late(int fd, const char *what, size_t done, size_t bytes)
-{
-    hk_address address;
-    char text[HK_ADDRESS_TEXT_MAX] = "the other end";
-    if (hk_address_peer(fd, &address) == HOCKET_OK)
-        hk_address_format(&address, text);
-    return hk_fail(HOCKET_ERR_TIMEOUT, "the deadline passed with %zu of %zu bytes %s %s", done,
-                   bytes, what, text);
-}
-
 static bool is_nothing_now(int error)
 {
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
-/* What a call that does not wait has moved. */
-static hocket_status settle(int fd, const char *what, ssize_t moved, size_t *done)
+hocket_status hk_socket_settle(int fd, const char *what, ssize_t moved, size_t *done)
 {
     *done = moved > 0 ? (size_t)moved : 0;
-    return moved >= 0 || is_nothing_now(errno) ? HOCKET_OK : fail_peer(fd, what, errno);
+    return moved >= 0 || is_nothing_now(errno) ? HOCKET_OK : hk_socket_fail(fd, what, errno);
 }
 
 hocket_status hk_socket_send_some(int fd, const void *data, size_t bytes, size_t *done)
 {
-    return settle(fd, "send to", send(fd, data, bytes, HK_SEND_FLAGS), done);
+    return hk_socket_settle(fd, "send to", send(fd, data, bytes, HK_SEND_FLAGS), done);
 }
 
 /* Nothing read is the end, unless nothing was asked for. */
 static hocket_status receive(int fd, void *data, size_t bytes, int flags, size_t *done)
 {
     ssize_t got = bytes > 0 ? recv(fd, data, bytes, flags) : 0;
-    hocket_status status = settle(fd, "receive from", got, done);
-    return got == 0 && bytes > 0 ? fail_peer(fd, "receive from", 0) : status;
+    hocket_status status = hk_socket_settle(fd, "receive from", got, done);
+    return got == 0 && bytes > 0 ? hk_socket_fail(fd, "receive from", 0) : status;
 }
 
 hocket_status hk_socket_recv_some(int fd, void *data, size_t bytes, size_t *done)
@@ -308,32 +297,14 @@ hocket_status hk_socket_peek(int fd, bool *any)
 
 hocket_status hk_socket_send_all(int fd, const void *data, size_t bytes, hk_time deadline)
 {
-    const char *at = data;
-    for (size_t sent = 0; sent < bytes;) {
-        size_t done;
-        hocket_status status = hk_socket_send_some(fd, at + sent, bytes - sent, &done);
-        if (status != HOCKET_OK)
-            return status;
-        sent += done;
-        if (done == 0 && !wait_for(fd, POLLOUT, deadline))
-            return fail_late(fd, "sent to", sent, bytes);
-    }
-    return HOCKET_OK;
+    hk_pipe plain = {.fd = fd};
+    return hk_pipe_send_all(&plain, data, bytes, deadline);
 }
 
 hocket_status hk_socket_recv_all(int fd, void *data, size_t bytes, hk_time deadline)
 {
-    char *at = data;
-    for (size_t got = 0; got < bytes;) {
-        size_t done;
-        hocket_status status = hk_socket_recv_some(fd, at + got, bytes - got, &done);
-        if (status != HOCKET_OK)
-            return status;
-        got += done;
-        if (done == 0 && !wait_for(fd, POLLIN, deadline))
-            return fail_late(fd, "received from", got, bytes);
-    }
-    return HOCKET_OK;
+    hk_pipe plain = {.fd = fd};
+    return hk_pipe_recv_all(&plain, data, bytes, deadline);
 }
 
 void hk_socket_close(int fd)

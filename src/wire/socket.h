@@ -49,6 +49,16 @@ hocket_status hk_socket_recv_some(int fd, void *data, size_t bytes, size_t *done
 /* Whether bytes wait to be read. PEER_LOST when the connection has ended instead, SYSTEM. */
 hocket_status hk_socket_peek(int fd, bool *any);
 
+/* Waits for poll's events; false: the deadline passed. */
+bool hk_socket_wait(int fd, short events, hk_time deadline);
+
+/* The status of a call on the socket that does not wait: moved bytes, or -1 with errno. what: "send
+ * to", "receive from". */
+hocket_status hk_socket_settle(int fd, const char *what, ssize_t moved, size_t *done);
+
+/* Its failure: an errno, or 0 for the end of the connection. */
+hocket_status hk_socket_fail(int fd, const char *what, int error);
+
 /* -1 is fine. */
 void hk_socket_close(int fd);
 

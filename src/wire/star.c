@@ -4,6 +4,7 @@
 #include "wire/socket.h"
 #include <errno.h>
 #include <poll.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -32,6 +33,19 @@ static hocket_status break_star(hk_star *star)
 static hk_time with_grace(hk_time deadline)
 {
     return deadline < HK_FOREVER - GRACE ? deadline + GRACE : HK_FOREVER;
+}
+
+/* === Links ==================================================================================== */
+
+hocket_status hk_star_link_open(const hk_star *star, hk_star_link *link, int fd,
+                                const hk_peer *peer)
+{
+    bool seal = star->seal || peer->hello.seal;
+    *link = (hk_star_link){.address = peer->address};
+    hocket_status status = hk_pipe_open(&link->pipe, fd, seal ? peer : NULL);
+    if (status != HOCKET_OK)
+        hk_socket_close(fd);
+    return status;
 }
 
 /* === Heads ==================================================================================== */
@@ -106,7 +120,7 @@ static hocket_status take_error(const hk_star *star, unsigned char *bytes)
 static int poll_links(hk_star *star, short events, hk_time deadline)
 {
     for (int r = 0; r < star->world_size; r++)
-        star->polls[r] = (struct pollfd){.fd = star->links[r].fd, .events = events};
+        star->polls[r] = (struct pollfd){.fd = star->links[r].pipe.fd, .events = events};
     return poll(star->polls, (nfds_t)star->world_size, hk_deadline_poll_ms(deadline, POLL_MS_MAX));
 }
 
@@ -122,7 +136,7 @@ static hocket_status write_some(hk_star_link *link, const unsigned char *head, c
         size_t left = (in_head ? HK_STAR_HEAD_BYTES : bytes) - offset;
         if (left == 0)
             return HOCKET_OK;
-        hocket_status status = hk_socket_send_some(link->fd, from + offset, left, &done);
+        hocket_status status = hk_pipe_send_some(&link->pipe, from + offset, left, &done);
         if (status != HOCKET_OK)
             return status;
         link->done += done;
@@ -143,12 +157,11 @@ static void write_all(hk_star *star, const unsigned char *head, const void *data
         int left = 0;
         for (int r = 0; r < star->world_size; r++) {
             hk_star_link *link = &star->links[r];
-            if (link->fd < 0 || link->done == HK_STAR_HEAD_BYTES + bytes)
+            if (link->pipe.fd < 0 || link->done == HK_STAR_HEAD_BYTES + bytes)
                 continue;
             if (write_some(link, head, data, bytes) != HOCKET_OK) {
                 hk_error_add_rank(lost, r);
-                hk_socket_close(link->fd);
-                link->fd = -1;
+                hk_pipe_close(&link->pipe);
             } else if (link->done < HK_STAR_HEAD_BYTES + bytes) {
                 left++;
                 if (over)
@@ -159,34 +172,33 @@ static void write_all(hk_star *star, const unsigned char *head, const void *data
             return;
         for (int r = 0; r < star->world_size; r++) {
             hk_star_link *link = &star->links[r];
-            bool full = link->fd >= 0 && link->done < HK_STAR_HEAD_BYTES + bytes;
-            star->polls[r] = (struct pollfd){.fd = full ? link->fd : -1, .events = POLLOUT};
+            bool full = link->pipe.fd >= 0 && link->done < HK_STAR_HEAD_BYTES + bytes;
+            star->polls[r] = (struct pollfd){.fd = full ? link->pipe.fd : -1, .events = POLLOUT};
         }
         poll(star->polls, (nfds_t)star->world_size, hk_deadline_poll_ms(limit, POLL_MS_MAX));
     }
 }
 
-/* Closing a socket that has unread bytes may take back what was sent last. So what comes is read
- * and dropped until the other has read its failure and hung up. */
+/* Closing a socket that has unread bytes may take back what was sent last. So what comes is read,
+ * sealed or not, and dropped until the other has read its failure and hung up. */
 static void drain(hk_star *star)
 {
     hk_time limit = hk_now() + DRAIN;
     for (int r = 0; r < star->world_size; r++)
-        if (star->links[r].fd >= 0)
-            shutdown(star->links[r].fd, SHUT_WR);
+        if (star->links[r].pipe.fd >= 0)
+            shutdown(star->links[r].pipe.fd, SHUT_WR);
     for (;;) {
         bool any = false;
         for (int r = 0; r < star->world_size; r++) {
             char dropped[4096];
             size_t done = sizeof dropped;
-            while (star->links[r].fd >= 0 && done == sizeof dropped) {
-                if (hk_socket_recv_some(star->links[r].fd, dropped, sizeof dropped, &done) ==
+            while (star->links[r].pipe.fd >= 0 && done == sizeof dropped) {
+                if (hk_socket_recv_some(star->links[r].pipe.fd, dropped, sizeof dropped, &done) ==
                     HOCKET_OK)
                     continue;
-                hk_socket_close(star->links[r].fd);
-                star->links[r].fd = -1;
+                hk_pipe_close(&star->links[r].pipe);
             }
-            any = any || star->links[r].fd >= 0;
+            any = any || star->links[r].pipe.fd >= 0;
         }
         if (!any || hk_deadline_left(limit) == 0)
             return;
@@ -202,7 +214,7 @@ static void tell_latecomers(hk_star *star, const unsigned char *head, const unsi
         limit = star->deadline;
     int absent = 0;
     for (int r = 1; r < star->world_size; r++)
-        absent += star->links[r].fd < 0;
+        absent += star->links[r].pipe.fd < 0;
     while (absent > 0 && hk_deadline_left(limit) > 0) {
         int fd;
         hk_peer peer;
@@ -212,12 +224,13 @@ static void tell_latecomers(hk_star *star, const unsigned char *head, const unsi
         if (status != HOCKET_OK)
             continue;
         hk_star_link *link = &star->links[peer.hello.rank];
-        if (link->fd >= 0) {
+        if (link->pipe.fd >= 0) {
             hk_socket_close(fd);
             continue;
         }
-        *link = (hk_star_link){.fd = fd, .address = peer.address};
-        write_some(link, head, bytes, FAILURE_BYTES);
+        if (hk_star_link_open(star, link, fd, &peer) == HOCKET_OK)
+            write_some(link, head, bytes, FAILURE_BYTES);
+        sodium_memzero(&peer, sizeof peer);
         absent--;
     }
 }
@@ -301,65 +314,106 @@ static hocket_status fail_lost(const hk_star *star, int rank)
 
 /* === Rank 0 collects ========================================================================== */
 
-/* Reads what one rank has sent; false: its link is at an end. */
-static bool read_some(hk_star_link *link, const hk_step *step, unsigned char *block, size_t *total)
+/* Reads what one rank has sent, which is checked at the end of its head. A failure: its link is at
+ * an end. */
+static hocket_status read_some(hk_star_link *link, const hk_step *step, unsigned char *block)
 {
-    size_t done;
-    *total = HK_STAR_HEAD_BYTES + step->block_bytes;
+    size_t done, total = HK_STAR_HEAD_BYTES + step->block_bytes;
     do {
         if (link->delivered) { /* nothing more may come before the answer */
             unsigned char extra;
-            bool open = hk_socket_recv_some(link->fd, &extra, 1, &done) == HOCKET_OK;
-            return open && done == 0;
+            hocket_status status = hk_pipe_recv_some(&link->pipe, &extra, 1, &done);
+            return status == HOCKET_OK && done > 0 ? HOCKET_ERR_PEER_LOST : status;
         }
         bool in_head = link->done < HK_STAR_HEAD_BYTES;
         unsigned char *to =
             in_head ? link->head + link->done : block + (link->done - HK_STAR_HEAD_BYTES);
-        size_t left = (in_head ? HK_STAR_HEAD_BYTES : *total) - link->done;
-        if (hk_socket_recv_some(link->fd, to, left, &done) != HOCKET_OK)
-            return false;
+        size_t left = (in_head ? HK_STAR_HEAD_BYTES : total) - link->done;
+        hocket_status status = hk_pipe_recv_some(&link->pipe, to, left, &done);
+        if (status != HOCKET_OK)
+            return status;
         link->done += done;
         if (in_head && link->done == HK_STAR_HEAD_BYTES)
-            return true; /* to be checked before the block is read */
-        link->delivered = link->done == *total;
+            return HOCKET_OK;
+        link->delivered = link->done == total;
     } while (done > 0);
-    return true;
+    return HOCKET_OK;
+}
+
+static hocket_status fail_forged(const hk_star *star, int rank)
+{
+    char address[HK_ADDRESS_TEXT_MAX];
+    hk_address_format(&star->links[rank].address, address);
+    return hk_fail_rank(HOCKET_ERR_AUTH, rank, "from rank %d at %s: %s", rank, address,
+                        hocket_last_error());
 }
 
 static hocket_status hear_link(hk_star *star, const hk_step *step, int rank, void *blocks)
 {
     hk_star_link *link = &star->links[rank];
     unsigned char *block = (unsigned char *)blocks + (size_t)rank * step->block_bytes;
-    size_t total, before = link->done;
+    size_t before = link->done;
     if (step->block_bytes == 0)
         block = link->head; /* not written to */
-    if (!read_some(link, step, block, &total)) {
+    hocket_status status = read_some(link, step, block);
+    if (status == HOCKET_ERR_AUTH)
+        return fail_forged(star, rank);
+    if (status != HOCKET_OK) {
         if (star->reception == NULL || link->delivered)
             return fail_lost(star, rank);
-        hk_socket_close(link->fd); /* it had not arrived yet and may come again */
-        link->fd = -1;
+        hk_pipe_close(&link->pipe); /* it had not arrived yet and may come again */
         return HOCKET_OK;
     }
     if (before >= HK_STAR_HEAD_BYTES || link->done < HK_STAR_HEAD_BYTES)
         return HOCKET_OK;
-    hocket_status status = check_head(star, step, rank);
+    status = check_head(star, step, rank);
     link->delivered = step->block_bytes == 0;
+    /* The block may lie in the pipe already, opened with its head, where no poll sees it. */
+    if (status == HOCKET_OK && !link->delivered)
+        return hear_link(star, step, rank, blocks);
     return status;
 }
 
-static hocket_status fail_duplicate(hk_star *star, int rank, int fd, const hk_address *address)
+static hocket_status fail_duplicate(hk_star *star, int rank, int fd, const hk_peer *peer)
 {
     char first[HK_ADDRESS_TEXT_MAX], second[HK_ADDRESS_TEXT_MAX];
     hk_address_format(&star->links[rank].address, first);
-    hk_address_format(address, second);
-    star->links[0] = (hk_star_link){.fd = fd, .address = *address}; /* to be told with the others */
+    hk_address_format(&peer->address, second);
+    hocket_status status = hk_star_link_open(star, &star->links[0], fd, peer);
+    if (status != HOCKET_OK) /* else it is told with the others */
+        return status;
     return hk_fail_rank(HOCKET_ERR_MISMATCH, rank,
                         "two processes say that they are rank %d: at %s and at %s", rank, first,
                         second);
 }
 
+static hocket_status let_in(hk_star *star, const hk_step *step, void *blocks, int fd,
+                            const hk_peer *peer)
+{
+    int rank = peer->hello.rank;
+    hk_star_link *link = &star->links[rank];
+    hocket_status status = HOCKET_OK;
+    if (link->pipe.fd >= 0) /* whoever dials again has hung up before */
+        status = hear_link(star, step, rank, blocks);
+    if (status == HOCKET_OK && link->pipe.fd >= 0)
+        return fail_duplicate(star, rank, fd, peer);
+    hk_address local;
+    if (status == HOCKET_OK)
+        status = hk_address_local(fd, &local);
+    if (status != HOCKET_OK) {
+        hk_socket_close(fd);
+        return status;
+    }
+    status = hk_star_link_open(star, link, fd, peer);
+    if (status != HOCKET_OK)
+        return status;
+    if (star->outward.length == 0 || hk_address_is_loopback(&star->outward))
+        star->outward = local;
+    return HOCKET_OK;
+}
+
 /* Takes the next rank in, if one comes before the limit. */
-static hocket_status let_in(hk_star *star, const hk_step *step, void *blocks, hk_time limit)
+static hocket_status stand_at_door(hk_star *star, const hk_step *step, void *blocks, hk_time limit)
 {
     int fd;
     hk_peer peer;
@@ -368,30 +422,16 @@ static hocket_status let_in(hk_star *star, const hk_step *step, void *blocks, hk
         return HOCKET_OK;
     if (status != HOCKET_OK)
         return status;
-    int rank = peer.hello.rank;
-    hk_star_link *link = &star->links[rank];
-    if (link->fd >= 0) /* whoever dials again has hung up before */
-        status = hear_link(star, step, rank, blocks);
-    if (status == HOCKET_OK && link->fd >= 0)
-        return fail_duplicate(star, rank, fd, &peer.address);
-    hk_address local;
-    if (status == HOCKET_OK)
-        status = hk_address_local(fd, &local);
-    if (status != HOCKET_OK) {
-        hk_socket_close(fd);
-        return status;
-    }
-    *link = (hk_star_link){.fd = fd, .address = peer.address};
-    if (star->outward.length == 0 || hk_address_is_loopback(&star->outward))
-        star->outward = local;
-    return HOCKET_OK;
+    status = let_in(star, step, blocks, fd, &peer);
+    sodium_memzero(&peer, sizeof peer);
+    return status;
 }
 
 static void count_links(const hk_star *star, int *absent, int *owing)
 {
     *absent = *owing = 0;
     for (int r = 1; r < star->world_size; r++) {
-        *absent += star->links[r].fd < 0;
+        *absent += star->links[r].pipe.fd < 0;
         *owing += !star->links[r].delivered;
     }
 }
@@ -413,7 +453,7 @@ static hocket_status collect_round(hk_star *star, const hk_step *step, void *blo
         limit = slice < end ? slice : end;
         hk_time at_door = absent > 0 ? limit : 0;
         limit = absent > 0 ? 0 : limit;
-        hocket_status status = let_in(star, step, blocks, at_door);
+        hocket_status status = stand_at_door(star, step, blocks, at_door);
         if (status != HOCKET_OK)
             return status;
     }
@@ -465,16 +505,15 @@ hocket_status hk_star_answer(hk_star *star, const hk_step *step, const void *res
     hk_error lost, late;
     write_all(star, head, result, step->result_bytes, star->deadline, &lost, &late);
     star->step++;
+    for (int r = 1; r < star->world_size; r++)
+        if (star->links[r].done < HK_STAR_HEAD_BYTES + step->result_bytes)
+            hk_pipe_close(&star->links[r].pipe); /* amid an answer nothing else can be said */
     hocket_status status = HOCKET_OK;
     if (lost.rank_count > 0) {
         fail_lost(star, lost.ranks[0]);
         status = fail_all(star);
     } else if (late.rank_count > 0) {
         fail_ranks(star, &late, "to take in what the ranks exchange", "");
-        for (int i = 0; i < late.rank_count && i < HK_ERROR_RANKS_MAX; i++) {
-            hk_socket_close(star->links[late.ranks[i]].fd); /* in the middle of an answer */
-            star->links[late.ranks[i]].fd = -1;
-        }
         status = fail_all(star);
     }
     return status;
@@ -493,15 +532,17 @@ static hocket_status fail_coordinator(const hk_star *star)
                             star->rank, seconds, star->where);
     if (status == HOCKET_ERR_PEER_LOST)
         return hk_fail_rank(status, 0, "rank 0 at %s left during the meeting", star->where);
+    if (status == HOCKET_ERR_AUTH)
+        return hk_fail_rank(status, 0, "from rank 0 at %s: %s", star->where, hocket_last_error());
     return status;
 }
 
 static hocket_status read_answer(hk_star *star, const hk_step *step, void *result)
 {
-    int fd = star->links[0].fd;
+    hk_pipe *pipe = &star->links[0].pipe;
     unsigned char *head = star->links[0].head;
     hk_time limit = with_grace(star->deadline);
-    hocket_status status = hk_socket_recv_all(fd, head, HK_STAR_HEAD_BYTES, limit);
+    hocket_status status = hk_pipe_recv_all(pipe, head, HK_STAR_HEAD_BYTES, limit);
     if (status != HOCKET_OK)
         return fail_coordinator(star);
     uint32_t kind = hk_get_u32(head + 4);
@@ -514,8 +555,8 @@ static hocket_status read_answer(hk_star *star, const hk_step *step, void *resul
                             "%d asked for",
                             star->where, star->rank);
     unsigned char failure[FAILURE_BYTES];
-    status = result_here ? hk_socket_recv_all(fd, result, step->result_bytes, limit)
-                         : hk_socket_recv_all(fd, failure, sizeof failure, limit);
+    status = result_here ? hk_pipe_recv_all(pipe, result, step->result_bytes, limit)
+                         : hk_pipe_recv_all(pipe, failure, sizeof failure, limit);
     if (status != HOCKET_OK)
         return fail_coordinator(star);
     return result_here ? HOCKET_OK : take_error(star, failure);
@@ -527,11 +568,11 @@ hocket_status hk_star_ask(hk_star *star, const hk_step *step, const void *block,
         return hk_fail_with(&star->fault);
     unsigned char head[HK_STAR_HEAD_BYTES];
     put_head(head, (uint32_t)step->kind, star->step, step->bytes);
-    int fd = star->links[0].fd;
+    hk_pipe *pipe = &star->links[0].pipe;
     hk_time limit = with_grace(star->deadline);
-    hocket_status status = hk_socket_send_all(fd, head, sizeof head, limit);
+    hocket_status status = hk_pipe_send_all(pipe, head, sizeof head, limit);
     if (status == HOCKET_OK)
-        status = hk_socket_send_all(fd, block, step->block_bytes, limit);
+        status = hk_pipe_send_all(pipe, block, step->block_bytes, limit);
     /* A rank 0 that takes in no more may have said why. */
     if (status == HOCKET_OK || status == HOCKET_ERR_PEER_LOST)
         status = read_answer(star, step, result);
@@ -546,11 +587,12 @@ hocket_status hk_star_ask(hk_star *star, const hk_step *step, const void *block,
     return hk_fail_with(&star->fault);
 }
 
-/* Rank 0's only word between steps is a failure. */
+/* Rank 0's only word between steps is a failure. A sealed pipe holds none of it: an answer ends
+ * with its record. */
 static hocket_status look_at_coordinator(hk_star *star)
 {
     bool any;
-    hocket_status status = hk_socket_peek(star->links[0].fd, &any);
+    hocket_status status = hk_socket_peek(star->links[0].pipe.fd, &any);
     if (status == HOCKET_OK && !any)
         return HOCKET_OK;
     const hk_step none = {.result_bytes = SIZE_MAX};
@@ -568,7 +610,7 @@ hocket_status hk_star_look(hk_star *star)
         return look_at_coordinator(star);
     for (int r = 1; r < star->world_size; r++) {
         bool any;
-        if (hk_socket_peek(star->links[r].fd, &any) == HOCKET_OK)
+        if (hk_socket_peek(star->links[r].pipe.fd, &any) == HOCKET_OK)
             continue;
         fail_lost(star, r);
         return fail_all(star);
@@ -581,8 +623,6 @@ void hk_star_close(hk_star *star)
     hk_reception_close(star->reception);
     star->reception = NULL;
     int count = star->links == NULL ? 0 : star->rank == 0 ? star->world_size : 1;
-    for (int i = 0; i < count; i++) {
-        hk_socket_close(star->links[i].fd);
-        star->links[i].fd = -1;
-    }
+    for (int i = 0; i < count; i++)
+        hk_pipe_close(&star->links[i].pipe);
 }

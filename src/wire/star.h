@@ -7,17 +7,18 @@
  *                      or        <-- head {failure, ...} and an hk_error, the same to all
  *
  * Blocks and results have sizes that both ends know before they read: nothing is sized by a peer.
+ * A link is sealed when either end wants it to be.
  */
 #ifndef HK_WIRE_STAR_H
 #define HK_WIRE_STAR_H
 
-#include "wire/handshake.h"
+#include "wire/pipe.h"
 #include <poll.h>
 
 #define HK_STAR_HEAD_BYTES 24
 
 typedef struct hk_star_link {
-    int fd; /* -1: not there */
+    hk_pipe pipe; /* closed: not there */
     hk_address address;
     unsigned char head[HK_STAR_HEAD_BYTES];
     size_t done;    /* bytes of this step read, or of this answer written */
@@ -32,6 +33,7 @@ typedef struct hk_star {
     struct pollfd *polls;    /* one a rank */
     uint64_t step;           /* steps done */
     hk_reception *reception; /* rank 0, while not all have arrived */
+    bool seal;               /* this rank wants its links sealed */
     hk_address outward;      /* this rank's end of its links, beyond loopback if any is */
     bool broken;
     hk_error fault; /* why; later steps fail with it at once */
@@ -49,6 +51,10 @@ typedef struct hk_step {
     size_t block_bytes;  /* from each rank to rank 0 */
     size_t result_bytes; /* from rank 0 to each rank */
 } hk_step;
+
+/* Takes the proven connection over, also on failure. */
+hocket_status hk_star_link_open(const hk_star *star, hk_star_link *link, int fd,
+                                const hk_peer *peer);
 
 /* Rank 0: takes each rank's block into blocks + rank * block_bytes. While there is a reception,
  * lets ranks in. A failure is told to all ranks. */

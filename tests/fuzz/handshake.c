@@ -61,6 +61,7 @@ static hk_hello make_hello(fuzz_input *input)
         .world_size = odd & 8 ? (int)fuzz_number(input, 4) : WORLD,
         .channel = (uint32_t)odd,
         .job = odd & 16 ? 7 : 0,
+        .seal = odd & 32,
     };
 }
 

@@ -1,5 +1,6 @@
-/* The frames of a meeting: what other ranks send rank 0, and what rank 0 answers them. All that a
- * peer will ever say lies in its socket before the step begins, so nothing waits. */
+/* The frames of a meeting, plain or sealed: what other ranks send rank 0, and what rank 0 answers
+ * them. All that a peer will ever say lies in its socket before the step begins, so nothing waits.
+ */
 #include "input.h"
 #include "wire/bytes.h"
 #include "wire/socket.h"
@@ -17,7 +18,7 @@ typedef struct world {
     hk_star star;
     hk_star_link links[WORLD_MAX];
     struct pollfd polls[WORLD_MAX];
-    int ends[WORLD_MAX];
+    hk_pipe ends[WORLD_MAX];
     hk_step steps[STEPS_MAX];
     int step_count;
 } world;
@@ -26,6 +27,8 @@ static void open_world(world *w, fuzz_input *input)
 {
     memset(w, 0, sizeof *w);
     uint8_t how = fuzz_byte(input);
+    static const hk_peer peer; /* both ways have the same key */
+    const hk_peer *keys = how & 128 ? &peer : NULL;
     w->star = (hk_star){.rank = how & 1,
                         .world_size = 2 + (how >> 1) % (WORLD_MAX - 1),
                         .opened = hk_now(),
@@ -35,14 +38,14 @@ static void open_world(world *w, fuzz_input *input)
                         .polls = w->polls};
     for (int i = 0; i < WORLD_MAX; i++) {
         int pair[2];
-        w->ends[i] = w->links[i].fd = -1;
+        w->ends[i].fd = w->links[i].pipe.fd = -1;
         if (w->star.rank == 0 ? i == 0 || i >= w->star.world_size : i > 0)
             continue;
         FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
         fcntl(pair[0], F_SETFL, O_NONBLOCK);
         fcntl(pair[1], F_SETFL, O_NONBLOCK);
-        w->links[i].fd = pair[0];
-        w->ends[i] = pair[1];
+        FUZZ_CHECK(hk_pipe_open(&w->links[i].pipe, pair[0], keys) == HOCKET_OK);
+        FUZZ_CHECK(hk_pipe_open(&w->ends[i], pair[1], keys) == HOCKET_OK);
     }
     w->step_count = 1 + (how >> 4) % STEPS_MAX;
     for (int i = 0; i < w->step_count; i++) {
@@ -81,22 +84,21 @@ static void say_step(world *w, int peer, int at, fuzz_input *input)
     size_t length = HK_STAR_HEAD_BYTES + body;
     if (how & 16)
         length -= fuzz_byte(input) % (length + 1);
-    ssize_t sent = send(w->ends[peer], bytes, length, HK_SEND_FLAGS);
-    (void)sent;
+    hk_pipe_send_some(&w->ends[peer], bytes, length, &length);
 }
 
 static void say_all(world *w, fuzz_input *input)
 {
     uint8_t raw[256];
     for (int peer = 0; peer < WORLD_MAX; peer++) {
-        if (w->ends[peer] < 0)
+        if (w->ends[peer].fd < 0)
             continue;
         for (int at = 0; at < w->step_count; at++)
             say_step(w, peer, at, input);
         size_t count = fuzz_take(input, raw, fuzz_byte(input));
-        ssize_t sent = send(w->ends[peer], raw, count, HK_SEND_FLAGS);
+        ssize_t sent = send(w->ends[peer].fd, raw, count, HK_SEND_FLAGS);
         (void)sent;
-        shutdown(w->ends[peer], SHUT_WR);
+        shutdown(w->ends[peer].fd, SHUT_WR);
     }
 }
 
@@ -118,7 +120,7 @@ static void check_fault(const world *w, hocket_status status)
     for (int i = 0; i < error->rank_count && i < HK_ERROR_RANKS_MAX; i++)
         FUZZ_CHECK(error->ranks[i] >= 0 && error->ranks[i] < w->star.world_size);
     for (int i = 0; i < WORLD_MAX; i++)
-        FUZZ_CHECK(w->links[i].fd < 0);
+        FUZZ_CHECK(w->links[i].pipe.fd < 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -136,6 +138,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     hk_star_close(&w.star);
     for (int i = 0; i < WORLD_MAX; i++)
-        hk_socket_close(w.ends[i]);
+        hk_pipe_close(&w.ends[i]);
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "input.h"
 #include "wire/bytes.h"
 #include "wire/meeting.h"
+#include "wire/pipe.h"
 #include "wire/proof.h"
 #include "wire/socket.h"
 
@@ -18,6 +19,7 @@ enum { WELCOME_BYTES = 8 + HK_ADDRESS_TEXT_MAX, HEAD_BYTES = 24, SAID_MAX = 4096
 
 typedef struct coordinator {
     int listener, world_size;
+    bool seal; /* the coordinator's wish; the rank's is in the settings */
     hk_settings settings;
     hk_key key;
     uint8_t verdict, change_at, change;
@@ -28,10 +30,13 @@ typedef struct coordinator {
 
 /* === The coordinator ========================================================================== */
 
-static bool shake(const coordinator *c, int fd, hk_time limit)
+static bool shake(const coordinator *c, int fd, hk_time limit, hk_peer *peer)
 {
     hk_proof proof;
-    hk_hello self = {.purpose = HK_PURPOSE_MEETING, .world_size = c->world_size, .peer = -1};
+    hk_hello self = {.purpose = HK_PURPOSE_MEETING,
+                     .world_size = c->world_size,
+                     .peer = -1,
+                     .seal = c->seal};
     unsigned char bytes[HK_HELLO_BYTES];
     bool answer;
     hk_proof_begin(&proof, &c->key, &self, false);
@@ -43,6 +48,7 @@ static bool shake(const coordinator *c, int fd, hk_time limit)
     hk_proof_make_verdict(&proof, (hk_verdict)c->verdict, bytes);
     bytes[c->change_at % HK_VERDICT_BYTES] ^= c->change;
     hocket_status status = hk_socket_send_all(fd, bytes, HK_VERDICT_BYTES, limit);
+    hk_proof_peer(&proof, &(hk_address){0}, peer);
     hk_proof_wipe(&proof);
     return status == HOCKET_OK;
 }
@@ -53,15 +59,20 @@ static void serve(const coordinator *c, int fd)
 {
     hk_time limit = hk_now() + PATIENCE;
     unsigned char dropped[1];
-    if (shake(c, fd, limit))
-        hk_socket_send_all(fd, c->said, c->said_bytes, limit);
+    hk_peer peer;
+    hk_pipe pipe = {.fd = fd};
+    if (shake(c, fd, limit, &peer)) {
+        bool seal = c->seal || peer.hello.seal;
+        FUZZ_CHECK(hk_pipe_open(&pipe, fd, seal ? &peer : NULL) == HOCKET_OK);
+        hk_pipe_send_all(&pipe, c->said, c->said_bytes, limit);
+    }
     shutdown(fd, SHUT_WR);
     while (!c->over && hk_deadline_left(limit) > 0 &&
            hk_socket_recv_all(fd, dropped, sizeof dropped, limit) == HOCKET_OK)
         ;
     struct linger at_once = {.l_onoff = 1};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    hk_socket_close(fd);
+    hk_pipe_close(&pipe);
 }
 
 static void *coordinate(void *argument)
@@ -163,6 +174,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     c.verdict = how & 2 ? fuzz_byte(&input) % 6 : HK_VERDICT_WELCOME;
     c.change_at = how & 4 ? fuzz_byte(&input) : 0;
     c.change = how & 4 ? fuzz_byte(&input) : 0;
+    c.settings.encrypt = how & 8;
+    c.seal = how & 16;
     compose(&c, &input);
     c.over = false;
     FUZZ_CHECK(pthread_create(&thread, NULL, coordinate, &c) == 0);
