@@ -228,6 +228,15 @@ void harness_check_has(const char *file, int line, const char *text, const char 
 
 /* === A rank =================================================================================== */
 
+void member_wait_for_all(struct member *me)
+{
+    _Atomic double *there = &me->shared[HARNESS_SLOTS - 1];
+    for (double n = *there; !atomic_compare_exchange_strong(there, &n, n + 1);)
+        ;
+    for (int i = 0; i < 10000 && *there < me->size; i++)
+        sleep_seconds(0.001);
+}
+
 hocket_config member_config(const struct member *me)
 {
     double slow = harness_slowness(), timeout_s = me->run->timeout_s;

@@ -106,6 +106,10 @@ hocket_config member_config(const struct member *me);
 enum { HARNESS_BY_EXIT = -1 };
 void member_end_by(struct member *me, int signal);
 
+/* Until all ranks have come here, once in a run: so that a death is not seen in the call before. It
+ * takes the last of the shared numbers. */
+void member_wait_for_all(struct member *me);
+
 /* A second thread of the same rank. Its checks count as the rank's; join passes a failure on. */
 struct side {
     pthread_t thread;

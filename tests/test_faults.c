@@ -229,6 +229,7 @@ static void sends_and_dies(struct member *me)
     unsigned char *bytes = malloc(length);
     size_t received = 0;
     fill_bytes(bytes, length, 1);
+    member_wait_for_all(me);
     if (me->rank == victim) {
         CHECK_OK(hocket_send_bytes(me->world, 1, 1, bytes, length));
         member_end_by(me, SIGKILL);

@@ -228,20 +228,11 @@ static void the_culprit_is_named_in_the_groups_numbers(void **state)
     }
 }
 
-/* Until all ranks have come here: a death is not to be seen in the call before. */
-static void wait_for_all(struct member *me)
-{
-    me->shared[me->rank] = 1;
-    for (int rank = 0; rank < me->size; rank++)
-        for (int i = 0; i < 10000 && me->shared[rank] == 0; i++)
-            sleep_seconds(0.001);
-}
-
 /* Rank 2 is first on its host: what is left of the world has other lanes. */
 static void die_and_go_on(struct member *me)
 {
     add(me->world, COUNT);
-    wait_for_all(me);
+    member_wait_for_all(me);
     if (me->rank == 2)
         member_end_by(me, SIGKILL);
     float *data = calloc(COUNT, sizeof *data);
