@@ -1,4 +1,5 @@
 #include "collective/hosts.h"
+#include "collective/algorithms.h"
 #include "collective/batch.h"
 #include "core/reduce.h"
 
@@ -116,6 +117,9 @@ hocket_status hk_hosts_open(hk_comm *comm, hk_call *call, hk_hosts **hosts)
     bool gains = h->count > 1 && h->count < comm->size;
     if (status == HOCKET_OK && gains)
         status = open_teams(h, call);
+    /* All are open, or none: no host goes on while another waits for one of its own. */
+    if (status == HOCKET_OK && gains)
+        status = hk_barrier_dissemination(call);
     if (status == HOCKET_OK && gains)
         *hosts = h;
     else

@@ -229,7 +229,8 @@ static void finish_from_copy(hk_link *link, hk_parcel *parcel)
         gone(link, "out of memory");
         return;
     }
-    memcpy(parcel->owned, parcel->data, parcel->left);
+    if (parcel->left > 0)
+        memcpy(parcel->owned, parcel->data, parcel->left);
     parcel->data = parcel->owned;
 }
 
