@@ -8,7 +8,10 @@
 #include <dirent.h>
 
 #define MARK 0xA5
+#define STAGE_MARK UINT64_C(0xFEDCBA9876543210)
 #define CANARY 64 /* bytes behind what is received */
+#define TURNS 64  /* what ranks begin with differs from case to case: it begins elsewhere ... */
+#define TURN 16   /* ... by so many bytes */
 #define SHIFT 32  /* buffers begin so far into their memory: every dtype is aligned */
 
 static const char *const names[SHM_WAYS] = {"all_reduce", "all_gather", "reduce_scatter",
@@ -24,29 +27,43 @@ hk_shm *shm_team(const struct member *me)
 
 /* === Stages =================================================================================== */
 
-static uint8_t *stages(const struct member *me, size_t *bytes)
+/* This rank's stages, of which the first word of each line is looked at: what is staged begins on
+ * one. */
+static uint64_t *stages(const struct member *me, size_t *words)
 {
     const hk_shm *shm = shm_team(me);
-    *bytes = 2 * shm->stage_bytes;
-    return shm->stages + (size_t)me->rank * *bytes;
+    *words = 2 * shm->stage_bytes / sizeof(uint64_t);
+    return (uint64_t *)(shm->stages + (size_t)me->rank * 2 * shm->stage_bytes);
 }
 
 void shm_mark_stages(struct member *me)
 {
-    size_t bytes;
+    size_t words;
     CHECK_OK(hocket_barrier(me->world));
-    uint8_t *at = stages(me, &bytes);
-    memset(at, MARK, bytes);
+    uint64_t *at = stages(me, &words);
+    for (size_t i = 0; i < words; i += HK_LINE / sizeof *at)
+        at[i] = STAGE_MARK;
 }
 
 bool shm_stages_touched(const struct member *me)
 {
-    size_t bytes;
-    const uint8_t *at = stages(me, &bytes);
-    return at[0] != MARK || memcmp(at, at + 1, bytes - 1) != 0;
+    size_t words;
+    const uint64_t *at = stages(me, &words);
+    for (size_t i = 0; i < words; i += HK_LINE / sizeof *at)
+        if (at[i] != STAGE_MARK)
+            return true;
+    return false;
 }
 
 /* === Memory =================================================================================== */
+
+/* Bits that are a number in every dtype, wherever it begins. */
+static void fill_values(uint8_t *bytes, size_t length, uint64_t seed)
+{
+    fill_bytes(bytes, length, seed);
+    for (size_t i = 0; i < length; i++)
+        bytes[i] &= 0xBF;
+}
 
 void shm_memory_open(struct member *me, struct shm_memory *memory, size_t room, bool one_region)
 {
@@ -63,8 +80,10 @@ void shm_memory_open(struct member *me, struct shm_memory *memory, size_t room, 
         memory->shared[i] = region;
     }
     CHECK((memory->expected = malloc(room)) != NULL);
-    for (int r = 0; r < me->size; r++)
-        CHECK((memory->inputs[r] = malloc(room)) != NULL);
+    for (int r = 0; r < me->size; r++) {
+        CHECK((memory->inputs[r] = malloc(room + TURNS * TURN)) != NULL);
+        fill_values(memory->inputs[r], room + TURNS * TURN, (uint64_t)r);
+    }
 }
 
 void shm_memory_close(struct member *me, struct shm_memory *memory)
@@ -100,18 +119,9 @@ static struct shape shape_of(const struct member *me, const struct shm_case *c)
     return shape;
 }
 
-static bool is_float(hocket_dtype dtype)
+static const uint8_t *input(const struct shm_memory *memory, const struct shm_case *c, int rank)
 {
-    return dtype >= HOCKET_FLOAT16;
-}
-
-/* Any bits; of floats none that are infinite or no number. */
-static void fill_values(uint8_t *bytes, size_t length, hocket_dtype dtype, uint64_t seed)
-{
-    size_t size = hocket_dtype_size(dtype), part = dtype == HOCKET_COMPLEX64 ? 4 : size;
-    fill_bytes(bytes, length, seed);
-    for (size_t i = part - 1; is_float(dtype) && i < length; i += part)
-        bytes[i] &= 0xBF;
+    return memory->inputs[rank] + (c->seed + (uint64_t)rank) % TURNS * TURN;
 }
 
 /* What this rank must end with, from what each rank begins with. */
@@ -120,13 +130,13 @@ static void expect(const struct member *me, const struct shm_memory *memory,
 {
     const void *inputs[HARNESS_RANKS_MAX];
     for (int r = 0; r < me->size; r++) {
-        fill_values(memory->inputs[r], shape->send, c->dtype, c->seed + (uint64_t)r);
-        inputs[r] = memory->inputs[r] + shape->recv_block;
+        const uint8_t *whole = input(memory, c, r);
+        inputs[r] = whole + shape->recv_block;
         if (c->way == SHM_ALL_GATHER)
-            memcpy(memory->expected + (size_t)r * shape->send, memory->inputs[r], shape->send);
+            memcpy(memory->expected + (size_t)r * shape->send, whole, shape->send);
     }
     if (c->way == SHM_BROADCAST)
-        memcpy(memory->expected, memory->inputs[c->root], shape->recv);
+        memcpy(memory->expected, input(memory, c, c->root), shape->recv);
     if (c->way == SHM_ALL_REDUCE || c->way == SHM_REDUCE_SCATTER)
         CHECK_OK(hk_reduce_fold(memory->expected, inputs, me->size, shape->recv / shape->size,
                                 c->dtype, HOCKET_SUM));
@@ -193,14 +203,14 @@ void shm_run_case(struct member *me, const struct shm_memory *memory, const stru
     if (recv != send)
         memset(recv, MARK, shape.recv);
     if (c->way != SHM_BROADCAST || me->rank == c->root)
-        memcpy(from, memory->inputs[me->rank], shape.send);
+        memcpy(from, input(memory, c, me->rank), shape.send);
     uint8_t *end = recv + shape.recv, canary[CANARY];
     memcpy(canary, end, CANARY);
     CHECK_OK(call(me, c, &shape, from, recv));
     check_same(recv, memory->expected, shape.recv, shape.size);
     CHECK_THAT(memcmp(end, canary, CANARY) == 0, "something wrote behind what is received");
     if (!mine->in_place && c->way != SHM_BROADCAST)
-        CHECK_THAT(memcmp(send, memory->inputs[me->rank], shape.send) == 0,
+        CHECK_THAT(memcmp(send, input(memory, c, me->rank), shape.send) == 0,
                    "what is sent has changed");
 }
 

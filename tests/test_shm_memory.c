@@ -110,7 +110,7 @@ static void parts_of_one_region(struct member *me)
 
 /* === Comings and goings ======================================================================= */
 
-enum { HELD = 40, TURNS = 3000, OFTEN = 25 }; /* HELD: more than there are regions */
+enum { HELD = 40, TURNS = 3000, OFTEN = 30 }; /* HELD: more than there are regions */
 
 static void churn(struct member *me)
 {
@@ -120,7 +120,7 @@ static void churn(struct member *me)
     int descriptors = count_descriptors(), segments = count_segments();
     float *spare = malloc(COUNT * sizeof *spare);
     CHECK(spare != NULL);
-    for (int turn = 0; turn < TURNS; turn++) {
+    for (int turn = 0; turn < TURNS / (int)harness_slowness(); turn++) {
         float **place = &held[next(&seed) % HELD];
         if (*place != NULL) {
             hocket_dealloc(me->world, *place);
@@ -214,7 +214,7 @@ static void makers_beside_collectives(struct member *me)
     sum(me, data, COUNT, 0);
     side_start(&side, make_regions, &maker);
     int direct = 0;
-    for (int turn = 0; turn < 300; turn++)
+    for (int turn = 0; turn < 300 / (int)harness_slowness(); turn++)
         direct += !sum(me, turn % 10 == 9 ? plain : data, COUNT, (float)turn);
     maker.enough = true;
     side_join(&side);
