@@ -23,8 +23,11 @@ static hocket_status hand_out(hocket_group *group, const char *rows, uint64_t le
                               hk_choices *own)
 {
     char *text = malloc(length + 1);
-    if (text == NULL)
-        return hk_fail_memory(length, "a table of choices");
+    if (text == NULL) { /* the others wait for this rank */
+        hk_fail_memory(length, "a table of choices");
+        hk_error error = *hk_error_last();
+        return hk_comm_break(group->comm, &error);
+    }
     if (group->comm->rank == 0 && rows != NULL)
         memcpy(text, rows, length);
     hocket_status status = hocket_broadcast(group, text, length, HOCKET_UINT8, 0);
