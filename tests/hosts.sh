@@ -9,40 +9,11 @@ worker="$build/tests/programs/worker"
 name="hh$$"
 work="$(mktemp -d)"
 port=7800
-failures=0
 bytes=$((8 << 20))
 times=3
 
-skip()
-{
-    echo "skipped: $1"
-    exit 77
-}
-
-clean_up()
-{
-    for pid in $(jobs -p); do
-        kill -9 "$pid" 2>/dev/null
-    done
-    wait 2>/dev/null
-    for space in 0 1; do
-        ip netns del "$name-$space" 2>/dev/null
-    done
-    rm -rf "$work"
-}
-
-fail()
-{
-    echo "FAILED: $1"
-    cat "$work"/out.* 2>/dev/null
-    failures=$((failures + 1))
-}
-
-[ "$(uname)" = Linux ] || skip "network namespaces are Linux's"
-[ "$(id -u)" = 0 ] || skip "network namespaces need root"
-command -v ip >/dev/null || skip "there is no ip command (iproute2)"
-trap clean_up EXIT
-ip netns add "$name-0" 2>/dev/null || skip "ip netns does not work here"
+spaces="0 1"
+source "$(dirname "$0")/namespaces.bash"
 
 make_hosts()
 {
