@@ -33,3 +33,17 @@ install_wheel() {
     rm -rf "$folder"
     mv "$folder.new" "$folder"
 }
+
+MODEL=.deps/models/smollm2.gguf    # what model.sh gets
+
+# For scripts that run the model: ends the script, by its own say, where something is missing.
+need_model() {
+    if ! ls build/lib/libhocket-mlx.* >/dev/null 2>&1; then
+        say "libhocket-mlx is not built, as MLX is not here; see what \`make\` says"
+        exit 1
+    fi
+    scripts/model.sh || {
+        say "the model could not be downloaded"
+        exit 1
+    }
+}

@@ -4,8 +4,8 @@
 # together say something else than one alone. PROMPT, TOKENS and DEVICE may be set.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+source scripts/common.sh
 
-MODEL=.deps/models/smollm2.gguf
 SECONDS_MAX=300 # for one run
 PROMPT=${PROMPT:-Explain in a few sentences what a symphony orchestra is.}
 TOKENS=${TOKENS:-64}
@@ -13,14 +13,7 @@ DEVICE=${DEVICE:-mlx}
 
 say() { echo "demo: $*" >&2; }
 
-if ! ls build/lib/libhocket-mlx.* >/dev/null 2>&1; then
-    say "libhocket-mlx is not built, as MLX is not here; see what \`make\` says"
-    exit 1
-fi
-scripts/model.sh || {
-    say "the model could not be downloaded"
-    exit 1
-}
+need_model
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 

