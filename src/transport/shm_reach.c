@@ -209,11 +209,6 @@ static hocket_status part(hk_shm *shm, hocket_patience *patience)
 
 /* === The collectives ========================================================================= */
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* All pieces of [offset, offset + count) of everyone's send, folded to out. */
 static hocket_status fold_all(const hk_folding *folding, hk_reach reach, const uint8_t *send,
                               size_t offset, uint8_t *out, size_t count, hocket_patience *patience)
@@ -223,7 +218,7 @@ static hocket_status fold_all(const hk_folding *folding, hk_reach reach, const u
     hocket_status status = HOCKET_OK;
     for (size_t at = 0; at < count && status == HOCKET_OK; at += piece)
         status = fold_piece(folding, reach, send, (offset + at) * size, out + at * size,
-                            smaller(piece, count - at), patience);
+                            hk_smaller(piece, count - at), patience);
     return status;
 }
 
@@ -244,7 +239,8 @@ static hocket_status reduce_blocks(const hk_folding *folding, hk_reach reach, co
         shm->chunks++;
         for (int i = 0; i < shm->size && status == HOCKET_OK; i++) {
             int member = hk_shm_other(shm, i);
-            size_t all = hk_cut_count(&cut, member), some = at < all ? smaller(piece, all - at) : 0;
+            size_t all = hk_cut_count(&cut, member),
+                   some = at < all ? hk_smaller(piece, all - at) : 0;
             size_t offset = (hk_cut_start(&cut, member) + at) * size;
             if (i == 0 && some > 0)
                 status = fold_piece(folding, reach, send, offset, recv + offset, some, patience);

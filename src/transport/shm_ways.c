@@ -11,11 +11,6 @@
 
 /* === Pieces ================================================================================== */
 
-static size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 hk_cut hk_cut_even(size_t count, int n, size_t size)
 {
     size_t lane = HK_LINE / size, each = (count + (size_t)n - 1) / (size_t)n;
@@ -24,7 +19,7 @@ hk_cut hk_cut_even(size_t count, int n, size_t size)
 
 size_t hk_cut_start(const hk_cut *cut, int block)
 {
-    return smaller(cut->count, cut->each * (size_t)block);
+    return hk_smaller(cut->count, cut->each * (size_t)block);
 }
 
 size_t hk_cut_count(const hk_cut *cut, int block)
@@ -58,7 +53,7 @@ hocket_status hk_shm_fold(const hk_folding *folding, void *out, size_t count)
     uint8_t *to = out;
     hocket_status status = HOCKET_OK;
     for (size_t at = 0; at < count && status == HOCKET_OK; at += piece) {
-        size_t some = smaller(piece, count - at);
+        size_t some = hk_smaller(piece, count - at);
         status = hk_reduce_fold(bounce, shm->inputs, shm->size, some, dtype, folding->reduce);
         if (status == HOCKET_OK)
             hk_copy_stream(to + at * size, bounce, some * size);
@@ -160,8 +155,9 @@ hocket_status hk_shm_all_reduce(void *team, const void *send, void *recv, size_t
     for (size_t at = 0; at < count && status == HOCKET_OK; at += room) {
         status = hk_shm_next_chunk(shm, patience);
         if (status == HOCKET_OK)
-            status = reduce_chunk(&folding, (const uint8_t *)send + at * size,
-                                  (uint8_t *)recv + at * size, smaller(room, count - at), patience);
+            status =
+                reduce_chunk(&folding, (const uint8_t *)send + at * size,
+                             (uint8_t *)recv + at * size, hk_smaller(room, count - at), patience);
     }
     return status;
 }
@@ -216,7 +212,7 @@ hocket_status hk_shm_all_gather(void *team, const void *send, void *recv, size_t
         return hk_reach_all_gather(shm, reach, recv, bytes, patience);
     for (size_t at = 0; at < bytes && status == HOCKET_OK; at += shm->stage_bytes)
         status = gather_chunk(shm, own + at, (uint8_t *)recv + at, bytes,
-                              smaller(shm->stage_bytes, bytes - at), past_caches, patience);
+                              hk_smaller(shm->stage_bytes, bytes - at), past_caches, patience);
     return status;
 }
 
@@ -282,7 +278,7 @@ hocket_status hk_shm_reduce_scatter(void *team, const void *send, void *recv, si
     for (size_t at = 0; at < recv_count && status == HOCKET_OK; at += room)
         status =
             scatter_chunk(&folding, (const uint8_t *)send + at * size, (uint8_t *)recv + at * size,
-                          block, smaller(room, recv_count - at), place, patience);
+                          block, hk_smaller(room, recv_count - at), place, patience);
     return status;
 }
 
@@ -332,8 +328,9 @@ hocket_status hk_shm_broadcast(void *team, void *data, size_t count, hocket_dtyp
     if (status == HOCKET_OK && reach != HK_REACH_NONE)
         return hk_reach_broadcast(shm, reach, data, bytes, root, patience);
     for (size_t at = 0; at < bytes && status == HOCKET_OK; at += shm->stage_bytes)
-        status = broadcast_chunk(shm, (uint8_t *)data + at, smaller(shm->stage_bytes, bytes - at),
-                                 root, hk_shm_past_caches(bytes), patience);
+        status =
+            broadcast_chunk(shm, (uint8_t *)data + at, hk_smaller(shm->stage_bytes, bytes - at),
+                            root, hk_shm_past_caches(bytes), patience);
     return status;
 }
 

@@ -18,6 +18,11 @@ hocket_status hk_shm_barrier(void *team, hocket_patience *patience);
 
 /* === Pieces, for shm_ways.c and shm_reach.c =================================================== */
 
+static inline size_t hk_smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 /* A vector in n blocks that begin on cache lines. */
 typedef struct hk_cut {
     size_t count, each, size; /* elements, of a block, bytes of an element */
