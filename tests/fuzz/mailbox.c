@@ -70,7 +70,7 @@ static void post(world *w, fuzz_input *input)
 {
     slot *s = &w->slots[fuzz_byte(input) % OPS];
     uint8_t how = fuzz_byte(input);
-    if (s->used)
+    if (s->used || w->asked_count == ASKED) /* it may ask for one more */
         return;
     s->used = true;
     s->op = (hocket_op){.kind = HOCKET_OP_RECV,

@@ -14,15 +14,18 @@ enum { PLAIN_MAX = 40000, SEALED_MAX = 2 * PLAIN_MAX, CHANGES = 4 };
 typedef struct travel {
     uint8_t plain[PLAIN_MAX], sealed[SEALED_MAX], out[PLAIN_MAX + SEALED_MAX];
     size_t plain_bytes, sealed_bytes, out_bytes;
+    uint8_t key[HK_KEY_BYTES]; /* of this input alone, or a record of another would be genuine */
 } travel;
 
-static void open_pair(hk_pipe *pipe, int *end, uint8_t send_key, uint8_t recv_key)
+static const uint8_t other_way[HK_KEY_BYTES]; /* nothing goes that way */
+
+static void open_pair(hk_pipe *pipe, int *end, const uint8_t *send_key, const uint8_t *recv_key)
 {
     int pair[2];
     hk_peer peer;
     memset(&peer, 0, sizeof peer);
-    memset(peer.send_key, send_key, sizeof peer.send_key);
-    memset(peer.recv_key, recv_key, sizeof peer.recv_key);
+    memcpy(peer.send_key, send_key, sizeof peer.send_key);
+    memcpy(peer.recv_key, recv_key, sizeof peer.recv_key);
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
     for (int i = 0; i < 2; i++)
         fcntl(pair[i], F_SETFL, O_NONBLOCK);
@@ -35,7 +38,7 @@ static void seal(travel *t, fuzz_input *input)
 {
     hk_pipe pipe;
     int end;
-    open_pair(&pipe, &end, 1, 2);
+    open_pair(&pipe, &end, t->key, other_way);
     for (int pieces = fuzz_byte(input) % 6; pieces > 0; pieces--) {
         size_t bytes = 1 + fuzz_number(input, 2) % (PLAIN_MAX / 6);
         struct iovec parts[2] = {{t->plain + t->plain_bytes, bytes / 2},
@@ -92,7 +95,7 @@ static bool unseal(travel *t, fuzz_input *input)
     int end;
     bool forged = false;
     size_t room = 1 + fuzz_number(input, 2) % PLAIN_MAX;
-    open_pair(&pipe, &end, 2, 1);
+    open_pair(&pipe, &end, other_way, t->key);
     for (size_t fed = 0; fed < t->sealed_bytes && !forged;) {
         size_t bytes = 1 + fuzz_number(input, 2) % 30000;
         if (bytes == 1 && input->left == 0)
@@ -121,6 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static uint8_t before[SEALED_MAX];
     fuzz_input input = {data, size};
     FUZZ_CHECK(sodium_init() >= 0);
+    crypto_generichash(t.key, sizeof t.key, data, size, NULL, 0);
     t.plain_bytes = t.sealed_bytes = t.out_bytes = 0;
     seal(&t, &input);
     size_t whole = t.sealed_bytes;
