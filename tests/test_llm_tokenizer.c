@@ -98,15 +98,23 @@ static void damaged_vocabularies_are_refused(void **state)
     from.words = "of-tomorrow";
     assert_false(tokenizer_create(&from, &coder));
     assert_non_null(strstr(fault_text(), "of-tomorrow"));
+}
 
-    int *tokens;
-    size_t count;
-    from = few();
-    assert_true(tokenizer_create(&from, &coder));
-    assert_false(tokenizer_encode(coder, "abd", &tokens, &count));
-    assert_non_null(strstr(fault_text(), "byte 100"));
-    assert_null(tokens);
-    tokenizer_free(coder);
+static void bytes_without_a_token_are_left_out(void **state)
+{
+    (void)state;
+    static const char *const rules[] = {"gpt-2", "smollm", "llama-bpe"};
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        tokenizer *coder;
+        vocabulary from = few();
+        from.words = rules[i];
+        assert_true(tokenizer_create(&from, &coder));
+        expect_tokens(coder, "adbc\xff<x>d", (const int[]){4, 6}, 2);
+        expect_tokens(coder, "\x1d", NULL, 0);
+        assert_int_equal(tokenizer_lacking(coder, "adbc\xff<x>d"), 3);
+        assert_int_equal(tokenizer_lacking(coder, "abc"), 0);
+        tokenizer_free(coder);
+    }
 }
 
 static void incomplete_characters_are_held_back(void **state)
@@ -274,6 +282,7 @@ int main(void)
         cmocka_unit_test(the_first_merge_of_the_list_goes_first),
         cmocka_unit_test(special_tokens_are_recognised_the_longest_first),
         cmocka_unit_test(damaged_vocabularies_are_refused),
+        cmocka_unit_test(bytes_without_a_token_are_left_out),
         cmocka_unit_test(incomplete_characters_are_held_back),
         cmocka_unit_test(words_cover_any_bytes),
     };

@@ -69,6 +69,10 @@ static bool read_prompt(const hocket_gguf *file, const options *chosen, bool spe
     if (ok && framed && !known && speaks)
         fprintf(stderr, "llm: the model's template for conversations is not ChatML; the prompt is "
                         "taken as it is\n");
+    size_t lacking = ok ? tokenizer_lacking(made->coder, text) : 0;
+    if (lacking > 0 && speaks)
+        fprintf(stderr, "llm: the model has no token for %zu byte%s of the prompt: left out\n",
+                lacking, lacking == 1 ? "" : "s");
     int *tokens = NULL, begin = tokenizer_begin(made->coder);
     size_t count = 0, extra = begin >= 0;
     ok = ok && tokenizer_encode(made->coder, text, &tokens, &count);

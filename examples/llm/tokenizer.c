@@ -370,7 +370,8 @@ static bool append(token_list *list, const int *tokens, size_t count)
         list->items = items;
         list->capacity = capacity;
     }
-    memcpy(list->items + list->count, tokens, count * sizeof *tokens);
+    if (count > 0)
+        memcpy(list->items + list->count, tokens, count * sizeof *tokens);
     list->count += count;
     return true;
 }
@@ -408,12 +409,12 @@ static bool encode_word(const tokenizer *coder, const char *word, size_t length,
                         token_list *list)
 {
     int *tokens = room, *ranks = room + length;
+    size_t count = 0;
     for (size_t i = 0; i < length; i++) {
-        tokens[i] = coder->of_byte[(unsigned char)word[i]];
-        if (tokens[i] == NONE)
-            return fault("the model has no token for the byte %d", (unsigned char)word[i]);
+        tokens[count] = coder->of_byte[(unsigned char)word[i]];
+        count += tokens[count] != NONE;
     }
-    if (coder->words_first) {
+    if (coder->words_first && count == length) {
         /* Every byte has at most CHARACTER_MAX, which is less than an int has. */
         char *spelled = (char *)ranks;
         size_t at = 0;
@@ -426,7 +427,7 @@ static bool encode_word(const tokenizer *coder, const char *word, size_t length,
         if (whole != NONE)
             return append(list, &whole, 1);
     }
-    return append(list, tokens, join(coder, tokens, ranks, length));
+    return append(list, tokens, join(coder, tokens, ranks, count));
 }
 
 static bool encode_plain(const tokenizer *coder, const char *text, size_t length, int *room,
@@ -480,6 +481,17 @@ bool tokenizer_encode(const tokenizer *coder, const char *text, int **tokens, si
     *tokens = list.items;
     *count = list.count;
     return ok;
+}
+
+size_t tokenizer_lacking(const tokenizer *coder, const char *text)
+{
+    size_t length = strlen(text), lacking = 0;
+    for (size_t at = 0; at < length;) {
+        int special = special_at(coder, text + at, length - at);
+        lacking += special == NONE && coder->of_byte[(unsigned char)text[at]] == NONE;
+        at += special == NONE ? 1 : coder->spelled[special].length;
+    }
+    return lacking;
 }
 
 /* === Tokens as text =========================================================================== */

@@ -36,8 +36,11 @@ int tokenizer_begin(const tokenizer *coder);
 int tokenizer_end(const tokenizer *coder);
 
 /* *tokens is the caller's to free, *count how many there are. Special tokens (<|im_start|>) are
- * recognised in the text, none is added. */
+ * recognised in the text, none is added. A byte that the vocabulary has no token for is left out,
+ * as other implementations do: SmolLM2's has none for some control characters. */
 bool tokenizer_encode(const tokenizer *coder, const char *text, int **tokens, size_t *count);
+/* How many bytes of the text that are. */
+size_t tokenizer_lacking(const tokenizer *coder, const char *text);
 
 /* The bytes that a token stands for, which need not be whole characters; none for control tokens.
  * They live as long as the tokenizer. */
