@@ -140,6 +140,22 @@ test_errors() {
     grep -q "^llm: --model and --prompt" "$work/usage.err" || fail "usage: $(cat "$work/usage.err")"
 }
 
+# Rank 1 cannot load at once, rank 0 after longer than the launcher lets ranks go on: both say why.
+test_rank_that_loads_slowly() {
+    mkfifo "$work/0.gguf"
+    { sleep 4; : >"$work/0.gguf"; } &
+    local writer=$! rank
+    "$hocket" run -n 2 --backend shm --timeout $LIMIT -- sh -c \
+        'exec "$0" --model "$1/$HOCKET_RANK.gguf" --prompt x --device cpu' "$llm" "$work" \
+        >"$work/slow.out" 2>"$work/slow.err" </dev/null && fail "ranks without a model are no error"
+    for rank in 0 1; do
+        grep -q "^llm: rank $rank: .*$work/$rank.gguf" "$work/slow.err" ||
+            fail "rank $rank does not say what it misses: $(cat "$work/slow.err")"
+    done
+    kill $writer 2>/dev/null
+    wait $writer
+}
+
 # Kills rank 1 once text has come. The other says who is lost, and nothing waits.
 test_rank_that_dies() {
     local way=$1 before tries=0
@@ -166,6 +182,7 @@ test_parity
 test_packed_weights
 test_seeds
 test_errors
+test_rank_that_loads_slowly
 test_rank_that_dies tp
 test_rank_that_dies pp
 [ "$failures" = 0 ] || exit 1

@@ -21,3 +21,11 @@ const char *fault_text(void)
 {
     return sentence;
 }
+
+void fault_tell(int rank)
+{
+    static bool told;
+    if (!told)
+        fprintf(stderr, "llm: rank %d: %s\n", rank, sentence);
+    told = true;
+}

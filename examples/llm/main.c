@@ -167,6 +167,23 @@ static bool speak(const options *chosen, const grid *ranks, const share *mine, c
     return ok;
 }
 
+/* Collective. The first rank that ends lets the launcher end the others soon after: so nobody goes
+ * on before all have said what is wrong with their own parts. */
+static bool all_have_loaded(hocket_group *world, bool ok)
+{
+    float failed = !ok, all[RANKS_MAX];
+    if (!ok)
+        fault_tell(hocket_rank(world));
+    hocket_status status = hocket_all_gather(world, &failed, all, 1, HOCKET_FLOAT32);
+    if (!ok)
+        return false;
+    TRY(status);
+    for (int rank = 0; rank < hocket_world_size(world); rank++)
+        if (all[rank] != 0)
+            return fault("rank %d cannot load its part of the model", rank);
+    return true;
+}
+
 static bool run(const options *chosen, groups *with)
 {
     int rank = hocket_rank(with->world);
@@ -180,7 +197,7 @@ static bool run(const options *chosen, groups *with)
     double start = now_s();
     bool ok = load(chosen, &ranks, rank == 0, &mine, &from);
     times.load_s = now_s() - start;
-    ok = ok && speak(chosen, &ranks, &mine, &from, with, &times);
+    ok = all_have_loaded(with->world, ok) && speak(chosen, &ranks, &mine, &from, with, &times);
     unload(&from);
     return ok;
 }
@@ -204,7 +221,7 @@ int main(int argc, char **argv)
     }
     bool ok = run(&chosen, &with);
     if (!ok)
-        fprintf(stderr, "llm: rank %d: %s\n", hocket_rank(with.world), fault_text());
+        fault_tell(hocket_rank(with.world));
     close_groups(&with, ok ? NULL : fault_text());
     return ok ? 0 : 1;
 }
