@@ -108,13 +108,16 @@ refused() {
     [ ! -s "$work/refused.out" ] || fail "$what: text came: $(cat "$work/refused.out")"
 }
 
-# patched FROM TO: a copy of the model in which these bytes (of Python) are others.
+# patched FROM TO ...: a copy of the model in which these bytes (of Python) are others.
 patched() {
-    python3 - "$model" "$work/patched.gguf" <<END || fail "the model could not be patched"
-import sys
+    python3 - "$model" "$work/patched.gguf" "$@" <<END || fail "the model could not be patched"
+import ast, sys
 data = open(sys.argv[1], "rb").read()
-assert data.count($1) == 1
-open(sys.argv[2], "wb").write(data.replace($1, $2))
+texts = [ast.literal_eval(text) for text in sys.argv[3:]]
+for old, new in zip(texts[::2], texts[1::2]):
+    assert data.count(old) == 1
+    data = data.replace(old, new)
+open(sys.argv[2], "wb").write(data)
 END
 }
 
@@ -133,6 +136,11 @@ test_errors() {
     patched 'b"llama.context_length\x04\0\0\0\0\x20\0\0"' \
             'b"llama.context_length\x04\0\0\0\x10\0\0\0"'
     refused "a long prompt" 2 "the model can see 16" --model "$work/patched.gguf" "${ask[@]}"
+    patched 'b"llama.attention.head_count\x04\0\0\0\x09\0\0\0"' \
+            'b"llama.attention.head_count\x04\0\0\0\0\0\x90\0"' \
+            'b"llama.rope.dimension_count\x04\0\0\0\x40\0\0\0"' \
+            'b"llama.attention.key_length\x04\0\0\0\x40\x02\0\0"'
+    refused "heads beyond all width" 2 "9437184 heads of 576" --model "$work/patched.gguf" "${ask[@]}"
     refused "too many ranks" 10 "10 ranks cannot share 9 heads" --model $model "${ask[@]}"
     refused "a wrong number of shares" 2 "--shares has 3 numbers" --model $model --shares 1:1:1 \
             "${ask[@]}"

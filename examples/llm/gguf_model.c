@@ -75,6 +75,9 @@ static bool check_heads(const hocket_gguf *file, model *made)
         return fault("the model's heads have keys of %g, values of %g and turn %g of them; all the "
                      "same and even is what is known here",
                      head_width, value_width, turned);
+    if (head_width * made->heads > SIZE_MAX_ANY)
+        return fault("the model has %d heads of %g, which together are more than %d wide",
+                     made->heads, head_width, SIZE_MAX_ANY);
     made->head_width = (int)head_width;
     made->attention_scale = 1 / sqrt(head_width);
     return true;
