@@ -6,6 +6,10 @@
 
 enum { WEIGHT_NAME_MAX = 64 };
 
+/* How the reader keeps quantized weights: as words of packed elements, and a scale and a bias for
+ * each group of them. */
+enum { WEIGHT_GROUP = 32, WEIGHT_WORD_BITS = 32 };
+
 typedef struct model {
     int layers, width, inside; /* inside: columns of the gated MLP */
     int heads, kv_heads, head_width;

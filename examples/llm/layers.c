@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUP = 32, WORD_BITS = 32 };
-
 /* Builders hand a failed node on, so that only the outputs need a look. */
 typedef struct builder {
     const layers_plan *plan;
@@ -45,18 +43,14 @@ typedef struct packed {
 static packed find(builder *b, const char *name)
 {
     char other[WEIGHT_NAME_MAX];
-    int stem = (int)(strlen(name) - strlen("weight"));
-    snprintf(other, sizeof other, "%.*sscales", stem, name);
-    const weight *scales = weights_find(b->plan->from, other);
     packed found = {.weight = param(b, name)};
-    if (!scales)
+    const weight *words = weights_find(b->plan->from, name);
+    const weight *scales = weights_find(b->plan->from, weight_beside(other, name, "scales"));
+    if (!words || !scales)
         return found;
+    found.bits = weight_bits(hocket_tensor_type(words->tensor), hocket_tensor_type(scales->tensor));
     found.scales = param(b, other);
-    snprintf(other, sizeof other, "%.*sbiases", stem, name);
-    found.biases = param(b, other);
-    const hocket_type *words = hocket_graph_type(b->graph, found.weight);
-    int64_t groups = hocket_tensor_type(scales->tensor)->dims[1];
-    found.bits = (int)(words->dims[1] * WORD_BITS / (groups * GROUP));
+    found.biases = param(b, weight_beside(other, name, "biases"));
     return found;
 }
 
@@ -65,7 +59,8 @@ static hocket_node linear_by(builder *b, hocket_node x, const char *name)
     packed w = find(b, name);
     hocket_node y;
     if (w.bits > 0)
-        hocket_graph_quantized_linear(b->graph, x, w.weight, w.scales, w.biases, GROUP, w.bits, &y);
+        hocket_graph_quantized_linear(b->graph, x, w.weight, w.scales, w.biases, WEIGHT_GROUP,
+                                      w.bits, &y);
     else
         hocket_graph_linear(b->graph, x, w.weight, &y);
     return y;
@@ -177,7 +172,8 @@ static hocket_node embed(builder *b)
     if (table.bits > 0) {
         hocket_graph_take(b->graph, table.scales, tokens, 0, &table.scales);
         hocket_graph_take(b->graph, table.biases, tokens, 0, &table.biases);
-        hocket_graph_dequantize(b->graph, x, table.scales, table.biases, GROUP, table.bits, &x);
+        hocket_graph_dequantize(b->graph, x, table.scales, table.biases, WEIGHT_GROUP, table.bits,
+                                &x);
     }
     if (!b->plan->shared)
         return x;

@@ -18,12 +18,17 @@ enum { CACHE_NAME_MAX = 16 };
 /* The name of layer `number`'s cache, for keys or for values. */
 const char *cache_name(char name[CACHE_NAME_MAX], int number, bool values);
 
-/* Inputs: "position" int32[]: where the first row stands.
- *         first stage: "tokens" int32[rows], counted from the first row of the vocabulary that this
- *           rank has, and "mine" float32[rows, 1]: 1 where the token is among those, else 0 (and
- * the token any that is); shared only other stages: "x" float32[rows, width] last stage: "last"
- * int32[1]: the row that logits are wanted of caches float32[kv heads, capacity, head width]
+/* Inputs:
+ * - "position" int32[]: where the first row stands;
+ * - of the first stage "tokens" int32[rows], counted from the first row of the vocabulary that this
+ *   rank has, and, when shared, "mine" float32[rows, 1]: 1 where the token is among those, else 0
+ *   (and the token any that is);
+ * - of other stages "x" float32[rows, width];
+ * - of the last stage "last" int32[1]: the row that logits are wanted of;
+ * - caches float32[kv heads, capacity, head width].
+ *
  * Outputs: the caches, and "y" float32[rows, width], of the last stage [1, width].
+ *
  * used: one for each weight, set where it is a parameter of the graph. */
 bool layers_graph(const layers_plan *plan, hocket_graph **graph, bool *used);
 

@@ -4,8 +4,6 @@
 
 #include <math.h>
 
-enum { GROUP = 32 }; /* quantized weights have one scale for so many */
-
 bool shares_grid(const options *chosen, int ranks, int rank, grid *made)
 {
     if (ranks > RANKS_MAX)
@@ -62,7 +60,7 @@ bool shares_cut(const model *of, const options *chosen, const grid *ranks, share
         double with = before + share_of(chosen, first + part);
         double stage = sum(chosen, first, first + ranks->parts);
         span heads = cut(of->heads, before, with, stage);
-        int unit = of->inside % GROUP == 0 ? GROUP : 1;
+        int unit = of->inside % WEIGHT_GROUP == 0 ? WEIGHT_GROUP : 1;
         span groups = cut(of->inside / unit, before, with, stage);
         span rows = cut(of->vocabulary, before, with, stage);
         if (span_length(heads) < 1 || span_length(groups) < 1 || span_length(rows) < 1)

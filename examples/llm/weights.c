@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUP = 32, WORD_BITS = 32 }; /* as the reader keeps quantized weights */
-
 typedef struct loader {
     const hocket_gguf *file;
     const char *device;
@@ -80,25 +78,30 @@ static bool vector(loader *from, const char *name, int length)
     return check_shape(from, name, 0, length) && add(from, name, HOCKET_GGUF_FLOAT32, NULL);
 }
 
-/* The names of a quantized weight's scales or biases. */
-static const char *beside(char *name, const char *weight, const char *what)
+const char *weight_beside(char *name, const char *weight, const char *what)
 {
     size_t stem = strlen(weight) - strlen("weight");
     snprintf(name, WEIGHT_NAME_MAX, "%.*s%s", (int)stem, weight, what);
     return name;
 }
 
-/* Bits of an element, 0 when the weight is not quantized. */
-static int64_t bits_of(const loader *from, const char *name)
+int weight_bits(const hocket_type *words, const hocket_type *scales)
+{
+    if (scales->rank != 2 || words->rank != 2 || scales->dims[1] == 0)
+        return 0;
+    return (int)(words->dims[1] * WEIGHT_WORD_BITS / (scales->dims[1] * WEIGHT_GROUP));
+}
+
+/* Of a weight in the file; 0 when it is not quantized. */
+static int bits_of(const loader *from, const char *name)
 {
     char scales_name[WEIGHT_NAME_MAX];
     hocket_type words, scales;
-    if (hocket_gguf_type(from->file, beside(scales_name, name, "scales"), HOCKET_GGUF_STORED,
+    if (hocket_gguf_type(from->file, weight_beside(scales_name, name, "scales"), HOCKET_GGUF_STORED,
                          &scales) != HOCKET_OK ||
-        hocket_gguf_type(from->file, name, HOCKET_GGUF_STORED, &words) != HOCKET_OK ||
-        scales.rank != 2 || words.rank != 2 || scales.dims[1] == 0)
+        hocket_gguf_type(from->file, name, HOCKET_GGUF_STORED, &words) != HOCKET_OK)
         return 0;
-    return words.dims[1] * WORD_BITS / (scales.dims[1] * GROUP);
+    return weight_bits(&words, &scales);
 }
 
 /* Rows or columns of a matrix [rows, columns]. Columns that are not whole groups cannot stay
@@ -108,18 +111,20 @@ static bool matrix(loader *from, const char *name, int rows, int columns, int ax
     if (!check_shape(from, name, rows, columns))
         return false;
     hocket_gguf_part part = {axis, of.start, of.stop};
-    int64_t bits = from->packed ? bits_of(from, name) : 0;
-    if ((bits != 4 && bits != 8) || (axis == 1 && (of.start % GROUP != 0 || of.stop % GROUP != 0)))
+    int bits = from->packed ? bits_of(from, name) : 0;
+    if ((bits != 4 && bits != 8) ||
+        (axis == 1 && (of.start % WEIGHT_GROUP != 0 || of.stop % WEIGHT_GROUP != 0)))
         return add(from, name, HOCKET_GGUF_FLOAT32, &part);
     char other[WEIGHT_NAME_MAX];
     hocket_gguf_part words = part, scales = part;
     if (axis == 1) {
-        words = (hocket_gguf_part){1, of.start * bits / WORD_BITS, of.stop * bits / WORD_BITS};
-        scales = (hocket_gguf_part){1, of.start / GROUP, of.stop / GROUP};
+        words = (hocket_gguf_part){1, of.start * bits / WEIGHT_WORD_BITS,
+                                   of.stop * bits / WEIGHT_WORD_BITS};
+        scales = (hocket_gguf_part){1, of.start / WEIGHT_GROUP, of.stop / WEIGHT_GROUP};
     }
     return add(from, name, HOCKET_GGUF_STORED, &words) &&
-           add(from, beside(other, name, "scales"), HOCKET_GGUF_FLOAT32, &scales) &&
-           add(from, beside(other, name, "biases"), HOCKET_GGUF_FLOAT32, &scales);
+           add(from, weight_beside(other, name, "scales"), HOCKET_GGUF_FLOAT32, &scales) &&
+           add(from, weight_beside(other, name, "biases"), HOCKET_GGUF_FLOAT32, &scales);
 }
 
 static span times(span of, int width)

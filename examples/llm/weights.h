@@ -26,4 +26,9 @@ bool weights_load(const hocket_gguf *file, const model *of, const share *mine,
 const weight *weights_find(const weights *from, const char *name);
 void weights_free(weights *made);
 
+/* The name of a quantized weight's "scales" or "biases"; name is of WEIGHT_NAME_MAX. */
+const char *weight_beside(char *name, const char *weight, const char *what);
+/* Bits of an element, by the types of the words and the scales; 0: these are none. */
+int weight_bits(const hocket_type *words, const hocket_type *scales);
+
 #endif
