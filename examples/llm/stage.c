@@ -4,7 +4,6 @@
 #include "layers.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 struct stage {
     stage_plan plan;
