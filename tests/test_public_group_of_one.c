@@ -327,6 +327,8 @@ static void wrong_numbers_are_refused_by_value(void **state)
     REFUSES_SAYING("9", hocket_scatter(group, x, y, 1, f32, 9));
     REFUSES_SAYING("4", hocket_permute(group, x, y, 1, f32, (int[]){4}));
     REFUSES_SAYING("-2", hocket_permute(group, x, y, 1, f32, (int[]){-2}));
+    REFUSES_SAYING("3 elements and receives 2",
+                   hocket_all_to_all_v(group, x, (size_t[]){3}, y, (size_t[]){2}, f32));
     REFUSES(hocket_all_reduce(group, x, y, SIZE_MAX / 2, f32, HOCKET_SUM));
     REFUSES(hocket_all_gather(group, x, y, SIZE_MAX / 4 + 1, f32));
     REFUSES(hocket_shrink(group, &(hocket_group *){NULL})); /* it is not broken */

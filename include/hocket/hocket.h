@@ -336,7 +336,7 @@ HOCKET_API hocket_status hocket_scatter(hocket_group *group, const void *send, v
 HOCKET_API hocket_status hocket_all_to_all(hocket_group *group, const void *send, void *recv,
                                            size_t count_per_rank, hocket_dtype dtype);
 /* The same with send_counts[j] elements to rank j and recv_counts[i] from rank i; blocks lie one
- * after the other. Not in place. */
+ * after the other. A rank's two counts for itself are equal. Not in place. */
 HOCKET_API hocket_status hocket_all_to_all_v(hocket_group *group, const void *send,
                                              const size_t *send_counts, void *recv,
                                              const size_t *recv_counts, hocket_dtype dtype);

@@ -162,6 +162,22 @@ static hocket_status check_arrays(const hocket_group *group, const hk_job *job)
     return job->operation == HK_PERMUTE ? check_targets(group, job) : HOCKET_OK;
 }
 
+/* The own block has one length on both sides: no other rank would notice that it has two. */
+static hocket_status check_exchange(const hocket_group *group, const hk_job *job)
+{
+    int rank = group->comm->rank, size = group->comm->size;
+    if (job->send == job->recv && job->send != NULL)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "all_to_all_v on rank %d of %d: send and recv are the same", rank, size);
+    size_t sent = job->send_counts[rank], received = job->recv_counts[rank];
+    if (sent != received)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "all_to_all_v on rank %d of %d: to itself it sends %zu elements and "
+                       "receives %zu",
+                       rank, size, sent, received);
+    return HOCKET_OK;
+}
+
 hocket_status hk_job_check(const hocket_group *group, const hk_job *job)
 {
     if (group == NULL)
@@ -171,11 +187,8 @@ hocket_status hk_job_check(const hocket_group *group, const hk_job *job)
         status = check_arrays(group, job);
     if (status == HOCKET_OK && has_dtype(job->operation))
         status = check_buffers(group, job);
-    if (status == HOCKET_OK && job->operation == HK_ALL_TO_ALL_V && job->send == job->recv &&
-        job->send != NULL)
-        return hk_fail(HOCKET_ERR_INVALID,
-                       "all_to_all_v on rank %d of %d: send and recv are the same",
-                       group->comm->rank, group->comm->size);
+    if (status == HOCKET_OK && job->operation == HK_ALL_TO_ALL_V)
+        status = check_exchange(group, job);
     return status;
 }
 
