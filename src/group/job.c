@@ -114,21 +114,36 @@ static uint64_t data_bytes(const hocket_group *group, const hk_job *job)
     return (e.send > e.recv ? e.send : e.recv) * hocket_dtype_size(job->dtype);
 }
 
+/* Names the count that is to blame, of several the largest. */
+static hocket_status too_many(const hocket_group *group, const hk_job *job)
+{
+    const size_t *counts[] = {job->send_counts, job->recv_counts};
+    const size_t *largest = &job->count;
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; counts[k] != NULL && i < group->comm->size; i++)
+            if (counts[k][i] > *largest)
+                largest = &counts[k][i];
+    return hk_fail(HOCKET_ERR_INVALID,
+                   "%s on rank %d of %d: %s is %zu: all ranks' elements of %s together are more "
+                   "than memory can hold",
+                   hk_operation_name(job->operation), group->comm->rank, group->comm->size,
+                   largest == &job->count ? "count" : "one of the counts", *largest,
+                   hk_dtype_name(job->dtype));
+}
+
 static hocket_status check_buffers(const hocket_group *group, const hk_job *job)
 {
     extent e;
     size_t send_bytes, recv_bytes;
     if (!measure(group, job, &e) || !hk_bytes(e.send, job->dtype, &send_bytes) ||
         !hk_bytes(e.recv, job->dtype, &recv_bytes))
-        return hk_fail(HOCKET_ERR_INVALID,
-                       "%s on rank %d of %d: all ranks' elements of %s together are more than "
-                       "memory can hold",
-                       hk_operation_name(job->operation), group->comm->rank, group->comm->size,
-                       hk_dtype_name(job->dtype));
+        return too_many(group, job);
     if ((send_bytes > 0 && job->send == NULL) || (recv_bytes > 0 && job->recv == NULL))
         return hk_fail(HOCKET_ERR_INVALID, "%s on rank %d of %d: %s is NULL",
                        hk_operation_name(job->operation), group->comm->rank, group->comm->size,
-                       send_bytes > 0 && job->send == NULL ? "send" : "recv");
+                       send_bytes > 0 && job->send == NULL ? "send"
+                       : job->operation == HK_BROADCAST    ? "data"
+                                                           : "recv");
     return HOCKET_OK;
 }
 
