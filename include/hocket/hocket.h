@@ -192,7 +192,8 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
  * HOCKET_TIMEOUT (seconds, "inf") and HOCKET_LOG (error, warn, info, debug; goes to stderr).
  * `hocket run` sets them. When nothing says that there is a world, strict fails with
  * HOCKET_ERR_UNAVAILABLE and otherwise *group is a group of one. When something does, failing to
- * reach it is an error on every rank.
+ * reach it is an error on every rank. An engine of MLX's that is not here, as mlx:mpi without Open
+ * MPI, is HOCKET_ERR_UNAVAILABLE either way: it has variables of its own, which might.
  *
  * Ranks share a host when its boot and its name are the same. HOCKET_HOST=name takes the place of
  * the name: for containers of one machine that can map each other's memory, or to keep ranks apart.
@@ -366,7 +367,7 @@ HOCKET_API hocket_status hocket_send_bytes(hocket_group *group, int to, uint32_t
 HOCKET_API hocket_status hocket_recv_bytes(hocket_group *group, int from, uint32_t tag,
                                            void **bytes, size_t *length);
 /* Into the caller's buffer. When it is too small: HOCKET_ERR_INVALID, *length says what is needed,
- * the message stays. */
+ * the message stays. length may be NULL. */
 HOCKET_API hocket_status hocket_recv_into(hocket_group *group, int from, uint32_t tag, void *buffer,
                                           size_t capacity, size_t *length);
 /* Waits until a message is there and says from whom and how long; takes nothing. from may be
