@@ -74,7 +74,8 @@ void harness_clear_environment(void)
         "MLX_IBV_DEVICES",    "PMI_RANK",          "PMI_SIZE",           "PMIX_RANK",
         "SLURM_PROCID",       "SLURM_NTASKS",      "RANK",               "WORLD_SIZE",
         "HOCKET_FAULT",       "HOCKET_TRACE",      "HOCKET_ENCRYPT",     "OMPI_COMM_WORLD_RANK",
-        "HOCKET_HOST",        "HOCKET_TUNE",       "OMPI_COMM_WORLD_SIZE"};
+        "HOCKET_HOST",        "HOCKET_TUNE",       "JACCL_IBV_DEVICES",  "OMPI_COMM_WORLD_SIZE",
+        "JACCL_RANK"};
     for (size_t i = 0; i < LENGTH(names); i++)
         unsetenv(names[i]);
 }

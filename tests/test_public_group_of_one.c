@@ -213,6 +213,24 @@ static void the_environment_says_it_too(void **state)
     harness_clear_environment();
 }
 
+static void a_world_that_only_mlx_can_read_is_no_group_of_one(void **state)
+{
+    (void)state;
+    static const char *const backends[] = {"any", "tcp", "jaccl", "mlx", "mlx:jaccl"};
+    setenv("MLX_RANK", "1", 1); /* as `mlx.launch --backend jaccl` has it */
+    setenv("MLX_IBV_DEVICES", "/nowhere/devices.json", 1);
+    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
+        hocket_config config = {.size = sizeof(config), .backend = backends[i]};
+        hocket_group *group = NULL;
+        hocket_status status = hocket_init(&config, &group);
+        CHECK_THAT(status != HOCKET_OK && group == NULL, "%s gives a group of %d", backends[i],
+                   hocket_world_size(group));
+        if (strncmp(backends[i], "mlx", 3) != 0)
+            CHECK_HAS(hocket_last_error(), "MLX_IBV_DEVICES");
+    }
+    harness_clear_environment();
+}
+
 static void availability_has_a_reason(void **state)
 {
     (void)state;
@@ -395,6 +413,7 @@ int main(void)
         cmocka_unit_test(wrong_configurations_are_refused),
         cmocka_unit_test(a_world_that_does_not_come_is_an_error),
         cmocka_unit_test(the_environment_says_it_too),
+        cmocka_unit_test(a_world_that_only_mlx_can_read_is_no_group_of_one),
         cmocka_unit_test(availability_has_a_reason),
         cmocka_unit_test(without_a_group_nothing_crashes),
         cmocka_unit_test(without_a_group_no_request_is_made),

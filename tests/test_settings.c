@@ -24,6 +24,8 @@ static const char *const variables[] = {
     "PMI_RANK",        "PMI_SIZE",          "OMPI_COMM_WORLD_SIZE", "RANK",
     "WORLD_SIZE",      "MASTER_ADDR",       "MASTER_PORT",          "SLURM_PROCID",
     "SLURM_NTASKS",    "HOCKET_FAULT",      "HOCKET_TRACE",         "HOCKET_HOST",
+    "MLX_WORLD_SIZE",  "MLX_IBV_DEVICES",   "JACCL_IBV_DEVICES",    "JACCL_RANK",
+    "NCCL_HOST_IP",    "NCCL_PORT",
 };
 
 static int clear(void **state)
@@ -225,6 +227,30 @@ static void hostfiles_say_how_many_and_where(void **state)
     assert_non_null(strstr(hocket_last_error(), other));
 }
 
+static void launchers_of_mlx_without_a_hostfile(void **state)
+{
+    (void)state;
+    set("MLX_RANK", "1"); /* for nccl: rank, size and where rank 0 is */
+    set("MLX_WORLD_SIZE", "2");
+    set("NCCL_HOST_IP", "10.0.0.1");
+    set("NCCL_PORT", "32323");
+    expect_ok(NULL);
+    expect_world(1, 2, "10.0.0.1:32323");
+    clear(state);
+    set("MLX_IBV_DEVICES", "/tmp/devices"); /* for jaccl: a file that hocket does not read */
+    expect_ok(NULL);
+    assert_null(settings.foreign); /* whoever left the variable there named no rank */
+    set("MLX_RANK", "1");
+    expect_ok(NULL);
+    assert_false(settings.configured);
+    assert_string_equal(settings.foreign, "MLX_IBV_DEVICES");
+    set("HOCKET_RANK", "1");
+    set("HOCKET_WORLD_SIZE", "2");
+    expect_ok(NULL);
+    expect_world(1, 2, "");
+    assert_null(settings.foreign);
+}
+
 static void bad_numbers_are_named(void **state)
 {
     static const char *const ranks[] = {"3x", "-1", " 1", "+1", "0x1", "4096", "99999999999999999"};
@@ -390,6 +416,7 @@ int main(void)
         cmocka_unit_test_setup(other_launchers_are_known, clear),
         cmocka_unit_test_setup(torchrun_says_where, clear),
         cmocka_unit_test_setup(hostfiles_say_how_many_and_where, clear),
+        cmocka_unit_test_setup(launchers_of_mlx_without_a_hostfile, clear),
         cmocka_unit_test_setup(bad_numbers_are_named, clear),
         cmocka_unit_test_setup(half_a_world_is_invalid, clear),
         cmocka_unit_test_setup(bad_configs_are_invalid, clear),

@@ -24,6 +24,11 @@ typedef struct launcher {
 
 static const launcher launchers[] = {
     {.name = "mlx.launch", .rank = "MLX_RANK", .hostfile = "MLX_HOSTFILE"},
+    {.name = "mlx.launch",
+     .rank = "MLX_RANK",
+     .size = "MLX_WORLD_SIZE",
+     .host = "NCCL_HOST_IP",
+     .port = "NCCL_PORT"},
     {.name = "Open MPI", .rank = "OMPI_COMM_WORLD_RANK", .size = "OMPI_COMM_WORLD_SIZE"},
     {.name = "MPICH", .rank = "PMI_RANK", .size = "PMI_SIZE"},
     {.name = "torchrun",
@@ -317,11 +322,24 @@ static hocket_status fill_from_hostfile(hk_settings *settings, origins *from)
     return status;
 }
 
+/* jaccl's launcher names a file of devices, not of addresses: the size is in there. */
+static const char *find_foreign(void)
+{
+    bool has_rank = variable("MLX_RANK") != NULL || variable("JACCL_RANK") != NULL;
+    for (int i = 0; has_rank && i < 2; i++) {
+        const char *devices = i == 0 ? "MLX_IBV_DEVICES" : "JACCL_IBV_DEVICES";
+        if (variable(devices) != NULL)
+            return devices;
+    }
+    return NULL;
+}
+
 /* Half a world is an error; none at all is a group of one, for the caller to judge. */
 static hocket_status check_world(hk_settings *settings, const origins *from)
 {
     settings->configured = from->rank != NULL || from->size != NULL || from->coordinator != NULL;
     if (!settings->configured) {
+        settings->foreign = find_foreign();
         settings->world_size = 1;
         return HOCKET_OK;
     }

@@ -20,6 +20,8 @@ typedef struct hk_settings {
     char backend[HK_BACKEND_MAX]; /* "any" when nothing names one */
     bool strict;
     bool configured;                      /* something says that there is a world */
+    const char *foreign;  /* not configured, but this variable speaks of a world that MLX alone can
+                             read; or NULL */
     int rank, world_size;                 /* 0 of 1 when not configured */
     char coordinator[HK_COORDINATOR_MAX]; /* "host:port", or "" when nothing names one */
     double timeout_s, init_timeout_s;     /* above 0; INFINITY waits for ever */
