@@ -151,6 +151,25 @@ static void check_extremes(void)
     EXPECT(y[0] == -1.5F && isinf(y[1]) && isnan(y[2]) && isnan(y[3]));
 }
 
+/* A NaN in the imaginary part counts too, and a real part of -0 is no less than one of 0. */
+static void check_complex_extremes(void)
+{
+    static const hocket_reduce both[] = {HOCKET_MAX, HOCKET_MIN};
+    for (int i = 0; i < 2; i++) {
+        const bool first = rank == 0, max = both[i] == HOCKET_MAX;
+        const float beyond = max ? 2 : -2; /* what would win over a finite part beside the NaN */
+        float x[6] = {first ? beyond : 1, first ? 0 : NAN, first == max ? -0.0F : 0.0F,
+                      first ? 5 : 3,      first ? NAN : beyond, 1};
+        float y[6];
+        if (!max)
+            x[3] = -x[3];
+        EXPECT_OK(hocket_all_reduce(group, x, y, 3, HOCKET_COMPLEX64, both[i]));
+        EXPECT(isnan(y[0]) || isnan(y[1]));
+        EXPECT(y[2] == 0 && y[3] == (max ? 5 : -5));
+        EXPECT(isnan(y[4]) || isnan(y[5]));
+    }
+}
+
 static void check_other_collectives(void)
 {
     int32_t mine[RANKS_MAX], all[RANKS_MAX] = {0}, one = 10 + rank, got = 0;
@@ -378,6 +397,7 @@ static int run_rank(const char *what)
     check_messages();
     check_relay();
     check_extremes();
+    check_complex_extremes();
     check_limits();
     EXPECT_OK(hocket_graph_bind_group(0, group));
     for (int mode = HOCKET_EAGER; mode <= HOCKET_COMPILED; mode++)

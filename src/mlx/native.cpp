@@ -122,12 +122,19 @@ template <typename Bits> void from_keys(void *data, size_t count)
 
 constexpr int32_t kInfinity32 = 0x7f800000;
 
-/* The real part in the upper half, the imaginary part, from its lowest key on, in the lower. */
+/* The real part in the upper half, the imaginary part, from its lowest key on, in the lower. A NaN
+ * in either part makes one of both, and the real part is +0 for -0, which are equal: the imaginary
+ * parts decide. */
 void complex_to_keys(const void *from, void *to, size_t count, bool max)
 {
+    constexpr int32_t top = std::numeric_limits<int32_t>::max();
     for (size_t i = 0; i < count; i++) {
         int32_t parts[2];
         memcpy(parts, static_cast<const char *>(from) + i * sizeof parts, sizeof parts);
+        if ((parts[0] & top) > kInfinity32 || (parts[1] & top) > kInfinity32)
+            parts[0] = parts[1] = top;
+        if (parts[0] == std::numeric_limits<int32_t>::min())
+            parts[0] = 0;
         int32_t real = key_of(parts[0], kInfinity32, max);
         int32_t imaginary = key_of(parts[1], kInfinity32, max);
         constexpr uint32_t sign = UINT32_C(1) << 31;
