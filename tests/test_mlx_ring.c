@@ -170,6 +170,17 @@ static void check_complex_extremes(void)
     }
 }
 
+/* 2048 and a half from each other rank: f16 alone would drop every half. Not before three ranks,
+ * where the sum of the halves is one that f16 can show. */
+static void check_sum_of_halves(void)
+{
+    enum { HALF_2048 = 0x6800, HALF_0_5 = 0x3800 };
+    uint16_t x = rank == 0 ? HALF_2048 : HALF_0_5, y = 0;
+    float wanted = 2048 + 0.5F * (float)(size - 1);
+    EXPECT_OK(hocket_all_reduce(group, &x, &y, 1, HOCKET_FLOAT16, HOCKET_SUM));
+    EXPECT(y == (wanted > 2049 ? HALF_2048 + 1 : HALF_2048));
+}
+
 static void check_other_collectives(void)
 {
     int32_t mine[RANKS_MAX], all[RANKS_MAX] = {0}, one = 10 + rank, got = 0;
@@ -232,6 +243,7 @@ static void check_limits(void)
     hocket_group *half;
     EXPECT(hocket_split(group, rank % 2, 0, &half) == HOCKET_ERR_UNSUPPORTED);
     EXPECT(strstr(hocket_last_error(), "[ring] Group split not supported") != NULL);
+    EXPECT(strstr(hocket_last_error(), "opening of the new group") != NULL);
     if (size < 4)
         return;
     EXPECT(hocket_send_bytes(group, (rank + 2) % size, 1, "x", 1) == HOCKET_ERR_UNSUPPORTED);
@@ -398,6 +410,7 @@ static int run_rank(const char *what)
     check_relay();
     check_extremes();
     check_complex_extremes();
+    check_sum_of_halves();
     check_limits();
     EXPECT_OK(hocket_graph_bind_group(0, group));
     for (int mode = HOCKET_EAGER; mode <= HOCKET_COMPILED; mode++)

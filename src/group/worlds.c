@@ -114,8 +114,11 @@ static hocket_status open_team(hocket_group *group)
         hk_fail_with(&before);
         return HOCKET_OK;
     }
-    hk_what what = {
-        .operation = HK_INIT, .number = HK_NUMBER_OPENING, .dtype = -1, .reduce = -1, .root = -1};
+    hk_what what = {.operation = group->comm->context == HK_CONTEXT_WORLD ? HK_INIT : HK_OPEN,
+                    .number = HK_NUMBER_OPENING,
+                    .dtype = -1,
+                    .reduce = -1,
+                    .root = -1};
     hk_call call;
     hk_time now = hk_now(), deadline = hk_deadline_from(now, group->timeout_s);
     hocket_status status = hk_call_begin(&call, group->comm, &what, 0, now, deadline);

@@ -227,10 +227,19 @@ void reduce_piece(Team &team, const void *from, void *to, size_t count, hocket_d
         read_keys(to, count, dtype);
 }
 
+/* MLX adds halves up in their own dtype, hocket in float32: those sums are composed. */
+bool rounds_early(hocket_dtype dtype, hocket_reduce reduce)
+{
+    return reduce == HOCKET_SUM && (dtype == HOCKET_FLOAT16 || dtype == HOCKET_BFLOAT16);
+}
+
 hocket_status all_reduce(void *handle, const void *send, void *recv, size_t count,
                          hocket_dtype dtype, hocket_reduce reduce, hocket_patience *patience)
 {
     Team &team = *static_cast<Team *>(handle);
+    if (rounds_early(dtype, reduce))
+        return hocket_transport_error(HOCKET_ERR_UNSUPPORTED, "MLX rounds sums of %s at each rank",
+                                      hocket_dtype_name(dtype));
     if (reduce != HOCKET_SUM && reduce != HOCKET_MAX && reduce != HOCKET_MIN)
         return hocket_transport_error(HOCKET_ERR_UNSUPPORTED, "MLX reduces by sum, max and min");
     return guard("all_reduce", [&] {
@@ -273,7 +282,8 @@ hocket_status reduce_scatter(void *handle, const void *send, void *recv, size_t 
                              hocket_dtype dtype, hocket_reduce reduce, hocket_patience *patience)
 {
     Team &team = *static_cast<Team *>(handle);
-    if (reduce != HOCKET_SUM || !team.engine.scatters() || recv_count > kPieceBytes)
+    if (reduce != HOCKET_SUM || rounds_early(dtype, reduce) || !team.engine.scatters() ||
+        recv_count > kPieceBytes)
         return hocket_transport_error(HOCKET_ERR_UNSUPPORTED, "[%s] sum_scatter not supported",
                                       backend_name(team.engine.backend));
     return guard("reduce_scatter", [&] {

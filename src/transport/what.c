@@ -21,6 +21,7 @@ static const char *const names[HK_OPERATIONS] = {
     [HK_SPLIT] = "split",
     [HK_RELAY] = "relay",
     [HK_INIT] = "init",
+    [HK_OPEN] = "opening of the new group",
     [HK_SEND_BYTES] = "send_bytes",
     [HK_RECV_BYTES] = "recv_bytes",
     [HK_RECV_INTO] = "recv_into",

@@ -21,6 +21,7 @@ typedef enum hk_operation {
     HK_SPLIT,
     HK_RELAY,
     HK_INIT,
+    HK_OPEN, /* of any other group */
     HK_SEND_BYTES,
     HK_RECV_BYTES,
     HK_RECV_INTO,
