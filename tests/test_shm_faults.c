@@ -6,6 +6,7 @@
 #include "group/group.h"
 #include "shm_help.h"
 #include "transport/peer_memory.h"
+#include "transport/shm_reach.h"
 #ifdef __linux__
 #include <grp.h>
 #include <sys/prctl.h>
@@ -124,6 +125,128 @@ static void a_death_is_told_though_it_is_read(void **state)
     }
 }
 
+/* === A rank whose call has failed has its buffers back ======================================== */
+
+enum { READS, FAILS, DIES, THREE }; /* ranks */
+enum { HAS_BEGUN, HAS_IT_BACK };    /* slots of the numbers that ranks share */
+enum { SUMMED = 1 << 18 };          /* floats of a block, some pieces long */
+#define BEFORE_IT_DIES_S 0.05
+#define PATIENCE_S 10.0
+
+static struct member *slow_one; /* of a process */
+
+static void wait_for_slot(struct member *me, int slot)
+{
+    for (double until = seconds_now() + PATIENCE_S; me->shared[slot] == 0;) {
+        CHECK(seconds_now() < until);
+        sleep_seconds(0.001);
+    }
+}
+
+/* The rank that reads has not looked at anything yet when the others' buffers are theirs again. */
+static void add_late(const void *in, void *inout, size_t count, void *context)
+{
+    (void)context;
+    const float *from = in;
+    float *to = inout;
+    double until = seconds_now() + PATIENCE_S;
+    while (slow_one != NULL && slow_one->shared[HAS_IT_BACK] == 0 && seconds_now() < until)
+        sleep_seconds(0.001);
+    for (size_t i = 0; i < count; i++)
+        to[i] += from[i];
+}
+
+static void die_in_the_call(void *argument)
+{
+    struct side *side = argument;
+    sleep_seconds(BEFORE_IT_DIES_S);
+    member_end_by(side->me, SIGKILL);
+}
+
+static void fill(float *data, size_t count, float value)
+{
+    for (size_t i = 0; i < count; i++)
+        data[i] = value;
+}
+
+static float *get(struct member *me, size_t count)
+{
+    void *memory;
+    CHECK_OK(hocket_alloc(me->world, count * sizeof(float), &memory));
+    return memory;
+}
+
+static void reuse_buffers_after_a_failure(struct member *me)
+{
+    struct side side;
+    hocket_reduce late;
+    float *send = get(me, SUMMED * THREE), *recv = get(me, SUMMED);
+    fill(send, SUMMED * THREE, 1);
+    CHECK_OK(hocket_reduce_create(add_late, NULL, true, &late));
+    for (int i = 0; i < 2; i++) /* the first maps what the second reads */
+        CHECK_OK(hocket_reduce_scatter(me->world, send, recv, SUMMED, HOCKET_FLOAT32, late));
+    slow_one = me->rank == READS ? me : NULL;
+    if (me->rank == DIES)
+        side_start(&side, die_in_the_call, &side);
+    hocket_status status =
+        hocket_reduce_scatter(me->world, send, recv, SUMMED, HOCKET_FLOAT32, late);
+    fill(send, SUMMED * THREE, 1000);
+    me->shared[HAS_IT_BACK] = 1;
+    CHECK_STATUS(HOCKET_ERR_PEER_LOST, status);
+    CHECK_INT(DIES, hocket_last_error_rank());
+    hocket_reduce_free(late);
+}
+
+static void what_is_used_again_is_no_result(void **state)
+{
+    (void)state;
+    PROCESSES(&harness_shm, THREE, reuse_buffers_after_a_failure, NULL);
+}
+
+/* Posts where its buffer is and waits until the deadline; false: not all came. */
+static bool reach_others(struct member *me, const float *data, double seconds, hk_reach *reach)
+{
+    hk_call call = {.comm = me->world->comm, .deadline = hk_deadline_after(seconds), .tag = 7};
+    hocket_patience patience = {.call = &call, .member = -1};
+    bool in_place;
+    return hk_reach_begin(shm_team(me), data, SUMMED * sizeof *data, data, SUMMED * sizeof *data,
+                          false, &patience, reach, &in_place) == HOCKET_OK;
+}
+
+/* One gives its buffer back when the others have not come in time, and then they come. */
+static void give_back_what_is_to_be_read(struct member *me)
+{
+    hk_reach reach;
+    float *data = get(me, SUMMED);
+    for (int i = 0; i < 2; i++)
+        CHECK_OK(hocket_all_sum(me->world, data, SUMMED));
+    fill(data, SUMMED, 5);
+    CHECK_OK(hocket_barrier(me->world));
+    if (me->rank == FAILS) {
+        CHECK(!reach_others(me, data, 0.01, &reach));
+        hocket_dealloc(me->world, data);
+        me->shared[HAS_BEGUN] = 1;
+    } else if (me->rank == DIES) {
+        wait_for_slot(me, HAS_BEGUN);
+        CHECK(!reach_others(me, data, 0.01, &reach));
+        me->shared[HAS_IT_BACK] = 1;
+    } else {
+        wait_for_slot(me, HAS_IT_BACK);
+        CHECK(reach_others(me, data, PATIENCE_S, &reach));
+        CHECK_INT(hk_segment_is_nameless() ? HK_REACH_BOTH : HK_REACH_NONE, reach);
+        const uint8_t *there = hk_regions_at(&shm_team(me)->regions, FAILS, 0, 0);
+        CHECK(reach == HK_REACH_NONE || there != NULL);
+        if (reach != HK_REACH_NONE)
+            CHECK(memcmp(there + HK_SEGMENT_HEAD, data, SUMMED * sizeof *data) == 0);
+    }
+}
+
+static void what_is_given_back_can_still_be_read(void **state)
+{
+    (void)state;
+    PROCESSES(&harness_shm, THREE, give_back_what_is_to_be_read, NULL);
+}
+
 /* === Ranks that may not be read =============================================================== */
 
 /* Nobody reads a process that may not be dumped, but the superuser. */
@@ -229,6 +352,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_bad_buffer_is_an_error_on_all_ranks),
         cmocka_unit_test(a_death_is_told_though_it_is_read),
+        cmocka_unit_test(what_is_used_again_is_no_result),
+        cmocka_unit_test(what_is_given_back_can_still_be_read),
         cmocka_unit_test(what_may_not_be_read_is_staged),
         cmocka_unit_test(what_may_not_be_mapped_goes_by_sockets),
     };

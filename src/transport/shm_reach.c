@@ -61,9 +61,12 @@ static bool all_known(const hk_shm *shm)
     return true;
 }
 
-/* For the next operation: this one goes by what the notes say. */
+/* For the next operation: this one goes by what the notes say. Where all is known they may name
+ * regions that are gone by now, because their owner has failed: nobody lets go of those yet. */
 static void refresh(hk_shm *shm)
 {
+    if (all_known(shm))
+        return;
     for (int i = 1; i < shm->size; i++) {
         int member = hk_shm_other(shm, i);
         hk_regions_refresh(&shm->regions, member, &shm->seats[member].directory);
@@ -83,6 +86,12 @@ static hk_reach find_way(hk_shm *shm, int root, bool may_read)
     return may_read && shm->can_read ? HK_REACH_KERNEL : HK_REACH_NONE;
 }
 
+static hocket_status give_up(hk_shm *shm, hocket_status status)
+{
+    hk_shm_give_up(shm);
+    return status;
+}
+
 hocket_status hk_reach_begin(hk_shm *shm, const void *send, size_t send_bytes, const void *recv,
                              size_t recv_bytes, bool may_read, hocket_patience *patience,
                              hk_reach *reach, bool *in_place)
@@ -92,7 +101,7 @@ hocket_status hk_reach_begin(hk_shm *shm, const void *send, size_t send_bytes, c
     if (status == HOCKET_OK)
         status = hk_shm_wait_posts(shm, patience);
     if (status != HOCKET_OK)
-        return status;
+        return give_up(shm, status);
     *reach = find_way(shm, -1, may_read);
     *in_place = false;
     for (int i = 0; i < shm->size; i++)
@@ -111,16 +120,17 @@ hocket_status hk_reach_root(hk_shm *shm, const void *data, size_t bytes, int roo
     if (status == HOCKET_OK && shm->rank != root)
         status = hk_shm_wait_post(shm, root, patience);
     if (status != HOCKET_OK)
-        return status;
+        return give_up(shm, status);
     if (note_of(shm, root)->send_region == HK_NO_REGION) {
         *reach = may_read && shm->can_read ? HK_REACH_KERNEL : HK_REACH_NONE;
         return HOCKET_OK;
     }
     status = hk_shm_wait_posts(shm, patience);
-    if (status == HOCKET_OK)
-        *reach = find_way(shm, root, may_read);
+    if (status != HOCKET_OK)
+        return give_up(shm, status);
+    *reach = find_way(shm, root, may_read);
     refresh(shm);
-    return status;
+    return HOCKET_OK;
 }
 
 /* === Reading ================================================================================= */
@@ -199,12 +209,26 @@ static hocket_status fold_piece(const hk_folding *folding, hk_reach reach, const
     return status == HOCKET_OK ? hk_shm_fold(folding, out, count) : status;
 }
 
-/* Buffers are the callers' again when all have read what they need. */
-static hocket_status part(hk_shm *shm, hocket_patience *patience)
+/* Whether what was read of that member was its to show: it has not failed meanwhile. */
+static hocket_status check_read(const hk_shm *shm, int member, hocket_patience *patience)
 {
-    shm->chunks++;
-    hk_shm_say(shm, HK_READY);
-    return hk_shm_wait_steps(shm, HK_READY, patience);
+    if (!hk_shm_has_given_up(shm, member))
+        return HOCKET_OK;
+    hk_fail(HOCKET_ERR_SYSTEM, "its owner's call failed while it was read");
+    return unreadable(member, patience);
+}
+
+/* Buffers are the callers' again when all have read what they need, or their call has failed. */
+static hocket_status part(hk_shm *shm, hocket_status status, hocket_patience *patience)
+{
+    if (status == HOCKET_OK) {
+        shm->chunks++;
+        hk_shm_say(shm, HK_READY);
+        status = hk_shm_wait_steps(shm, HK_READY, patience);
+    }
+    for (int i = 1; i < shm->size && status == HOCKET_OK; i++)
+        status = check_read(shm, hk_shm_other(shm, i), patience);
+    return status == HOCKET_OK ? status : give_up(shm, status);
 }
 
 /* === The collectives ========================================================================= */
@@ -266,7 +290,7 @@ hocket_status hk_reach_all_reduce(const hk_folding *folding, hk_reach reach, boo
     bool whole = folding->shm->size == 2 && !in_place && reach != HK_REACH_KERNEL;
     hocket_status status = whole ? fold_all(folding, reach, send, 0, recv, count, patience)
                                  : reduce_blocks(folding, reach, send, recv, count, patience);
-    return status == HOCKET_OK ? part(folding->shm, patience) : status;
+    return part(folding->shm, status, patience);
 }
 
 hocket_status hk_reach_all_gather(hk_shm *shm, hk_reach reach, uint8_t *recv, size_t bytes,
@@ -277,7 +301,7 @@ hocket_status hk_reach_all_gather(hk_shm *shm, hk_reach reach, uint8_t *recv, si
         int member = hk_shm_other(shm, i);
         status = fetch(shm, reach, member, SEND, 0, recv + (size_t)member * bytes, bytes, patience);
     }
-    return status == HOCKET_OK ? part(shm, patience) : status;
+    return part(shm, status, patience);
 }
 
 hocket_status hk_reach_reduce_scatter(const hk_folding *folding, hk_reach reach,
@@ -286,18 +310,18 @@ hocket_status hk_reach_reduce_scatter(const hk_folding *folding, hk_reach reach,
 {
     hocket_status status =
         fold_all(folding, reach, send, (size_t)folding->shm->rank * count, recv, count, patience);
-    return status == HOCKET_OK ? part(folding->shm, patience) : status;
+    return part(folding->shm, status, patience);
 }
 
 hocket_status hk_reach_broadcast(hk_shm *shm, hk_reach reach, uint8_t *data, size_t bytes, int root,
                                  hocket_patience *patience)
 {
     if (shm->rank == root)
-        return part(shm, patience);
+        return part(shm, HOCKET_OK, patience);
     hocket_status status = fetch(shm, reach, root, SEND, 0, data, bytes, patience);
     if (status != HOCKET_OK)
         return status;
     shm->chunks++;
     hk_shm_say(shm, HK_READY);
-    return HOCKET_OK;
+    return check_read(shm, root, patience);
 }

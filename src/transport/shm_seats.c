@@ -167,3 +167,16 @@ hocket_status hk_shm_next_chunk(hk_shm *shm, hocket_patience *patience)
         status = hk_shm_wait_chunk(shm, hk_shm_other(shm, i), shm->chunks - 1, HK_READY, patience);
     return status;
 }
+
+/* === Failure ================================================================================= */
+
+void hk_shm_give_up(hk_shm *shm)
+{
+    atomic_store(&shm->seats[shm->rank].given_up, shm->operations);
+}
+
+/* In one order with the step that was said before, and so after the reading. */
+bool hk_shm_has_given_up(const hk_shm *shm, int member)
+{
+    return atomic_load(&shm->seats[member].given_up) == shm->operations;
+}

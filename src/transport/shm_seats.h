@@ -27,6 +27,7 @@ typedef struct hk_post {
 typedef struct hk_seat { /* written by its owner alone */
     hk_post post[2];
     alignas(HK_APART) _Atomic uint64_t phase;
+    _Atomic uint32_t given_up; /* the operation that failed here; 0: none */
     alignas(HK_APART) hk_directory directory;
 } hk_seat;
 
@@ -76,6 +77,14 @@ hocket_status hk_shm_wait_steps(hk_shm *shm, hk_step step, hocket_patience *pati
 /* The same of another chunk than the present one. */
 hocket_status hk_shm_wait_chunk(hk_shm *shm, int member, uint64_t chunk, hk_step step,
                                 hocket_patience *patience);
+
+/* === Failure ==================================================================================
+ *
+ * Who fails has its buffers back at once, while others may still read them, and those need not wait
+ * for anything more. So it says that it fails before it returns, and whoever has read the buffers
+ * of others asks afterwards, when it has said a step. */
+void hk_shm_give_up(hk_shm *shm);
+bool hk_shm_has_given_up(const hk_shm *shm, int member); /* this operation */
 
 /* A member's stage of this chunk: stage_bytes. */
 uint8_t *hk_shm_stage(const hk_shm *shm, int member);
