@@ -210,6 +210,33 @@ test_secret() {
     same "no file is left" "$(find "$TMPDIR" -type f)" ""
 }
 
+# memory_of PID: what it could leave in a core dump.
+memory_of() {
+    local range perms rest from to
+    while read -r range perms rest; do
+        case "$perms $rest" in rw*vvar* | [!r]* | ?[!w]*) continue ;; esac
+        from=$((16#${range%-*} / 4096)) to=$((16#${range#*-} / 4096))
+        dd if="/proc/$1/mem" bs=4096 skip=$from count=$((to - from)) 2>/dev/null
+    done <"/proc/$1/maps"
+}
+
+test_secret_is_not_kept() {
+    [ -r /proc/self/mem ] || return 0
+    # Not by way of the launcher, which would hold it as a rank's output.
+    run -n 2 --timeout 20 -- sh -c 'cat $HOCKET_SECRET_FILE >kept.secret; echo $PPID; exec sleep 2' \
+        >kept.out 2>err </dev/null &
+    job=$!
+    lines_in kept.out 2
+    local pid starter
+    starter=$(head -n 1 kept.out)
+    for pid in "$starter" "$(ps -o ppid= -p "$starter" | tr -d ' ')"; do
+        memory_of "$pid" >memory
+        same "what is in the memory of $pid" "$(grep -acF "PATH=$PATH" memory | head -c 1)" 1
+        same "the secret in it" "$(grep -acF -f kept.secret memory)" 0
+    done
+    await
+}
+
 test_secret_is_not_shown() {
     [ -r /proc/self/environ ] || return 0
     run -n 2 --timeout 20 -- sh -c 'cat $HOCKET_SECRET_FILE; echo; sleep 2' >shown.out 2>err </dev/null &

@@ -169,13 +169,13 @@ static void take_signals(job *job)
 
 /* === Ranks ==================================================================================== */
 
-static bool start_rank(job *job, int rank)
+static bool start_rank(job *job, int rank, const char *secret)
 {
     const hk_launch *launch = job->launch;
     rank_state *state = &job->ranks[rank];
     char why[512];
     int out, err, status;
-    pid_t pid = hk_spawn(launch, rank, &out, &err, why, sizeof why, &status);
+    pid_t pid = hk_spawn(launch, rank, secret, &out, &err, why, sizeof why, &status);
     if (pid < 0) {
         hk_sink_say(job->err, "%s", why);
         decide(job, status);
@@ -197,12 +197,17 @@ static bool start_rank(job *job, int rank)
 
 static void start_ranks(job *job)
 {
-    for (int rank = 0; rank < job->launch->world_size; rank++) {
-        if (!start_rank(job, rank)) {
-            end_ranks(job, SIGTERM);
-            return;
-        }
+    char secret[HK_SECRET_TEXT];
+    bool started = hk_secret_make(secret);
+    if (!started) {
+        hk_sink_say(job->err, "There is no secret for the job: %s.", strerror(errno));
+        decide(job, HK_EXIT_LAUNCHER);
     }
+    for (int rank = 0; started && rank < job->launch->world_size; rank++)
+        started = start_rank(job, rank, secret);
+    hk_secret_wipe(secret);
+    if (!started)
+        end_ranks(job, SIGTERM);
 }
 
 /* Passes on what a stream holds right now. */

@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 #define HK_RANKS_MAX 1024
-#define HK_SECRET_BYTES 32
+#define HK_SECRET_TEXT 65 /* 32 bytes in hexadecimal digits, and the end */
 #define HK_STDIN_NONE (-1)
 
 typedef struct hk_launch {
@@ -23,18 +23,22 @@ typedef struct hk_launch {
     char **program;   /* NULL-terminated */
     int threads;      /* for each rank's own arithmetic */
     int coordinator_port;
-    char secret[2 * HK_SECRET_BYTES + 1];
     char *mlx_hostfile; /* path, or NULL: not for MLX's ring */
     /* The ranks' process groups, 0 where there is none (yet, or any more). Shared by the two
      * processes of guard.c. */
     volatile pid_t *groups;
 } hk_launch;
 
+/* A new job's secret; false with errno. Only the process that starts the ranks ever has it, and
+ * only while it does: see hk_secret_wipe. */
+bool hk_secret_make(char secret[HK_SECRET_TEXT]);
+void hk_secret_wipe(char secret[HK_SECRET_TEXT]);
+
 /* Starts rank and returns its pid, which is its process group's number too. out and err are the
  * read ends of its pipes. On failure: -1, having put a sentence into why and the exit status that
  * it calls for into *status. */
-pid_t hk_spawn(const hk_launch *launch, int rank, int *out, int *err, char *why, size_t why_size,
-               int *status);
+pid_t hk_spawn(const hk_launch *launch, int rank, const char *secret, int *out, int *err, char *why,
+               size_t why_size, int *status);
 
 /* Runs the whole job and returns its exit status. Ends everything early when lifeline, the read end
  * of a pipe, is hung up. Called in a process that has no other children. */

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -161,16 +160,6 @@ static const hk_backend *choose_backend(const run_options *given)
     return backend;
 }
 
-static bool make_secret(char *hex)
-{
-    unsigned char bytes[HK_SECRET_BYTES];
-    if (getentropy(bytes, sizeof bytes) < 0)
-        return false;
-    for (size_t i = 0; i < sizeof bytes; i++)
-        snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
-    return true;
-}
-
 /* === Resources of a job ======================================================================= */
 
 /* The ranks' ports stay reserved as long as these sockets are open. */
@@ -214,10 +203,6 @@ static bool acquire(hk_launch *launch, const hk_backend *backend, held_ports *he
     bool ok = groups != MAP_FAILED;
     if (ok) {
         launch->groups = groups;
-        what = "a secret";
-        ok = make_secret(launch->secret);
-    }
-    if (ok) {
         what = "a port";
         launch->coordinator_port = hold(held);
         ok = launch->coordinator_port > 0;

@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 /* The ranks' secret goes to a descriptor that scripts do not use as one of theirs. */
@@ -54,6 +56,21 @@ static bool open_pipe(int fds[2])
     for (int end = 0; end < 2; end++)
         fcntl(fds[end], F_SETFD, FD_CLOEXEC);
     return true;
+}
+
+bool hk_secret_make(char secret[HK_SECRET_TEXT])
+{
+    unsigned char bytes[HK_SECRET_TEXT / 2];
+    bool made = getentropy(bytes, sizeof bytes) == 0;
+    for (size_t i = 0; made && i < sizeof bytes; i++)
+        snprintf(secret + 2 * i, 3, "%02x", bytes[i]);
+    sodium_memzero(bytes, sizeof bytes);
+    return made;
+}
+
+void hk_secret_wipe(char secret[HK_SECRET_TEXT])
+{
+    sodium_memzero(secret, HK_SECRET_TEXT);
 }
 
 /* The secret in a file without a name. Each rank gets one that was opened for it alone, because
@@ -217,14 +234,14 @@ static bool started(int report, failure *failure)
     return got != (ssize_t)sizeof *failure;
 }
 
-pid_t hk_spawn(const hk_launch *launch, int rank, int *out, int *err, char *why, size_t why_size,
-               int *status)
+pid_t hk_spawn(const hk_launch *launch, int rank, const char *secret, int *out, int *err, char *why,
+               size_t why_size, int *status)
 {
     pipes p = {{-1, -1}, {-1, -1}, {-1, -1}, -1};
     failure failure = {.step = STEP_SETTLE};
     pid_t parent = getpid(), pid = -1;
     if (open_pipe(p.out) && open_pipe(p.err) && open_pipe(p.report)) {
-        p.secret = open_secret(launch->secret);
+        p.secret = open_secret(secret);
         if (p.secret >= 0)
             pid = fork_blocked();
     }
