@@ -344,12 +344,31 @@ static void init_gives_up_on_a_rank_that_never_comes(void **state)
 /* === Disagreement ============================================================================= */
 
 struct call {
-    enum { ALL_REDUCE, BROADCAST, GATHER, BARRIER, ALL_GATHER } operation;
+    enum { ALL_REDUCE, BROADCAST, GATHER, BARRIER, ALL_GATHER, GATHER_V, PERMUTE } operation;
     size_t count;
     hocket_dtype dtype;
     hocket_reduce reduce;
-    int root;
+    int root; /* of a permutation, how far it turns */
 };
+
+/* Rank 0's part is the longer one, or the shorter one. */
+static hocket_status gather_uneven(hocket_group *group, const struct call *call, const void *send,
+                                   void *recv)
+{
+    size_t counts[HARNESS_RANKS_MAX] = {call->count};
+    for (int i = 1; i < hocket_world_size(group); i++)
+        counts[i] = 5;
+    return hocket_all_gather_v(group, send, recv, counts, call->dtype);
+}
+
+static hocket_status turn(hocket_group *group, const struct call *call, const void *send,
+                          void *recv)
+{
+    int to[HARNESS_RANKS_MAX], n = hocket_world_size(group);
+    for (int i = 0; i < n; i++)
+        to[i] = (i + call->root) % n;
+    return hocket_permute(group, send, recv, call->count, call->dtype, to);
+}
 
 static hocket_status make_call(hocket_group *group, const struct call *call)
 {
@@ -360,6 +379,8 @@ static hocket_status make_call(hocket_group *group, const struct call *call)
     case BROADCAST: return hocket_broadcast(group, recv, call->count, call->dtype, call->root);
     case GATHER: return hocket_gather(group, send, recv, call->count, call->dtype, call->root);
     case ALL_GATHER: return hocket_all_gather(group, send, recv, call->count, call->dtype);
+    case GATHER_V: return gather_uneven(group, call, send, recv);
+    case PERMUTE: return turn(group, call, send, recv);
     default: return hocket_barrier(group);
     }
 }
@@ -390,7 +411,25 @@ static const struct disagreement {
      {ALL_REDUCE, 10, HOCKET_FLOAT32, HOCKET_MAX, 0}},
     {"root", {BROADCAST, 10, HOCKET_FLOAT32, 0, 0}, {BROADCAST, 10, HOCKET_FLOAT32, 0, 1}},
     {"root of a gather", {GATHER, 10, HOCKET_FLOAT32, 0, 0}, {GATHER, 10, HOCKET_FLOAT32, 0, 1}},
+    {"counts of a gather",
+     {GATHER_V, 5, HOCKET_FLOAT32, 0, 0},
+     {GATHER_V, 6, HOCKET_FLOAT32, 0, 0}},
+    {"targets", {PERMUTE, 10, HOCKET_FLOAT32, 0, 0}, {PERMUTE, 10, HOCKET_FLOAT32, 0, 1}},
 };
+
+/* "...: rank 1 gather #2 (float32, 10 elements, root 0), rank 0 gather #2 (...)": it must show what
+ * differs. */
+static void check_says_who_called_what(void)
+{
+    int one, other, at = 0, then = 0;
+    const char *text = strstr(hocket_last_error(), "different things: ");
+    CHECK(text != NULL && sscanf(text, "different things: rank %d %n", &one, &at) == 1);
+    const char *first = text + at, *second = strstr(first, ", rank ");
+    CHECK(second != NULL && sscanf(second, ", rank %d %n", &other, &then) == 1 && one != other);
+    size_t length = (size_t)(second - first);
+    CHECK_THAT(strlen(second + then) != length || memcmp(first, second + then, length) != 0,
+               "both called %s", second + then);
+}
 
 /* The mismatch comes in that call or in the next one. */
 static void disagree(struct member *me)
@@ -409,6 +448,7 @@ static void disagree(struct member *me)
     CHECK_THAT(seconds_now() - begin < 5 * harness_slowness(), "it took %g s",
                seconds_now() - begin);
     CHECK(hocket_last_error_ranks(NULL, 0) > 0);
+    check_says_who_called_what();
     CHECK_STATUS(HOCKET_ERR_MISMATCH, hocket_barrier(me->world));
 }
 

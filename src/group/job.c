@@ -209,21 +209,27 @@ hocket_status hk_job_check(const hocket_group *group, const hk_job *job)
 
 /* === Running ================================================================================= */
 
-static uint64_t hash_words(const void *words, size_t size, size_t count)
+static void list_one(hk_what *what, int at, int64_t word)
 {
-    uint64_t hash = count;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t word = 0;
-        memcpy(&word, (const uint8_t *)words + i * size, size);
-        hash = hk_mix(hash, word);
-    }
-    return hash | 1;
+    what->more = hk_mix(what->more, (uint64_t)word);
+    if (at < HK_WHAT_SHOWN)
+        what->shown[at] = word;
+}
+
+/* Counts, or targets, of each of n ranks. */
+static void list(hk_what *what, const size_t *counts, const int *to, int n)
+{
+    what->listed = n;
+    what->more = (uint64_t)n;
+    for (int i = 0; i < n; i++)
+        list_one(what, i, counts != NULL ? (int64_t)counts[i] : to[i]);
+    what->more |= 1;
 }
 
 /* What must be equal on all ranks. */
 static hk_what describe(const hocket_group *group, const hk_job *job, uint64_t number)
 {
-    size_t n = (size_t)group->comm->size;
+    int n = group->comm->size;
     hk_what what = {.operation = job->operation,
                     .number = number,
                     .dtype = has_dtype(job->operation) ? (int)job->dtype : -1,
@@ -231,11 +237,11 @@ static hk_what describe(const hocket_group *group, const hk_job *job, uint64_t n
                     .root = has_root(job->operation) ? job->root : -1,
                     .count = job->count};
     if (job->operation == HK_ALL_GATHER_V)
-        what.more = hash_words(job->recv_counts, sizeof(size_t), n);
+        list(&what, job->recv_counts, NULL, n);
     else if (job->operation == HK_REDUCE_SCATTER_V)
-        what.more = hash_words(job->send_counts, sizeof(size_t), n);
+        list(&what, job->send_counts, NULL, n);
     else if (job->operation == HK_PERMUTE)
-        what.more = hash_words(job->to, sizeof(int), n);
+        list(&what, NULL, job->to, n);
     else if (job->operation == HK_ALL_TO_ALL_V)
         what.more = 1;
     return what;

@@ -59,6 +59,15 @@ void hk_what_print(const hk_what *what, char *text, size_t size)
         APPEND(", %zu elements", what->count);
     if (what->root >= 0)
         APPEND(", root %d", what->root);
+    for (int i = 0; i < what->listed && i < HK_WHAT_SHOWN; i++)
+        APPEND("%s%lld",
+               i > 0                           ? ", "
+               : what->operation == HK_PERMUTE ? ", to "
+                                               : ", counts ",
+               (long long)what->shown[i]);
+    if (what->listed > HK_WHAT_SHOWN)
+        APPEND(" and %d more, hash %08x", what->listed - HK_WHAT_SHOWN,
+               (unsigned)(what->more >> 32));
     APPEND(")");
 #undef APPEND
 }
