@@ -318,6 +318,41 @@ static void a_frozen_rank_is_a_timeout_that_names_it(void **state)
                   4, 1);
 }
 
+enum { DEADLINES = 3 }; /* the machine may be late for one or two */
+#define DEADLINE_S 0.6
+#define LATE_S 0.2 /* less than the others get to answer in */
+
+static void misses_its_deadlines(struct member *me)
+{
+    hocket_group *groups[DEADLINES];
+    double best = DEADLINE_S + 100;
+    for (int i = 0; i < DEADLINES; i++) {
+        CHECK_OK(hocket_split(me->world, 0, 0, &groups[i]));
+        CHECK_OK(hocket_set_timeout(groups[i], DEADLINE_S));
+    }
+    CHECK_OK(hocket_barrier(me->world));
+    for (int i = 0; i < DEADLINES && me->rank != 1; i++) {
+        double begin = seconds_now(), took;
+        CHECK_STATUS(HOCKET_ERR_TIMEOUT, hocket_barrier(groups[i]));
+        took = seconds_now() - begin;
+        CHECK_INT(1, hocket_last_error_rank());
+        CHECK_HAS(hocket_last_error(), "for rank 1; ranks 0 and 2 are in it");
+        best = took < best ? took : best;
+    }
+    CHECK_THAT(me->rank == 1 || best < DEADLINE_S + LATE_S, "it took %g s", best);
+    if (me->rank == 1)
+        sleep_seconds(DEADLINES * DEADLINE_S + 1);
+    for (int i = 0; i < DEADLINES; i++)
+        hocket_free(groups[i]);
+}
+
+static void a_deadline_is_kept(void **state)
+{
+    (void)state;
+    PROCESSES(&harness_tcp, 3, misses_its_deadlines, NULL);
+    PROCESSES(&harness_shm, 3, misses_its_deadlines, NULL);
+}
+
 /* A rank that dies while ranks meet must not leave the others waiting for all of their time. */
 static void dies_in_init(struct member *me)
 {
@@ -438,6 +473,7 @@ static void disagree(struct member *me)
     const struct call barrier = {.operation = BARRIER};
     harness_note("%s", its->about);
     CHECK_OK(hocket_barrier(me->world));
+    member_wait_for_all(me);
     double begin = seconds_now();
     hocket_status status =
         make_call(me->world, me->rank == me->size - 1 ? &its->second : &its->first);
@@ -473,6 +509,7 @@ int main(void)
         cmocka_unit_test(an_outsiders_death_does_not_break_a_subgroup),
         cmocka_unit_test(a_late_rank_is_waited_for),
         cmocka_unit_test(a_frozen_rank_is_a_timeout_that_names_it),
+        cmocka_unit_test(a_deadline_is_kept),
         cmocka_unit_test(init_gives_up_on_a_rank_that_never_comes),
         cmocka_unit_test(ranks_that_disagree_are_told),
     };

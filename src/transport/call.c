@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define ASK_AFTER_NS (20 * HK_MILLISECOND) /* a wait this long asks the others what they are in */
-#define ANSWER_NS (250 * HK_MILLISECOND)   /* at a deadline, for their answers */
+#define ANSWER_NS (250 * HK_MILLISECOND)   /* before a deadline, for their answers */
 #define NEWS_NS (100 * HK_MILLISECOND)     /* for what a lost peer has said last */
 #define NAP_NS (20 * HK_MILLISECOND)       /* nobody sleeps longer without a look around */
 
@@ -287,6 +287,15 @@ static hocket_status deadline_passed(hk_call *call, int peer, hk_time now)
     return now < call->grace ? HOCKET_OK : late(call, peer);
 }
 
+/* When a wait begins to end: early enough for the answers to be in when the deadline passes, but
+ * not before the wait has become long. */
+static hk_time ends_from(const hk_call *call)
+{
+    bool asks = is_collective(call) && !call->comm->endpoint->delegate;
+    bool is_long = call->deadline - call->began >= 2 * ANSWER_NS;
+    return asks && is_long ? call->deadline - ANSWER_NS : call->deadline;
+}
+
 /* Nothing comes any more from others. In a group of one, messages are from other threads. */
 static bool is_alone(const hk_comm *comm)
 {
@@ -321,7 +330,7 @@ static hocket_status verdict(hk_call *call, int peer, hk_time now)
         return has_left(gone);
     if (call->what.operation == HK_PROBE && peer < 0 && is_alone(comm))
         return all_have_left(comm);
-    if (now >= call->deadline)
+    if (now >= ends_from(call))
         return deadline_passed(call, peer, now);
     if (is_collective(call) && !call->asked && now - call->began > ASK_AFTER_NS) {
         call->asked = true;
@@ -346,7 +355,7 @@ static hocket_status round_of_waiting(hk_call *call, int peer, hk_time since)
     if (status != HOCKET_OK)
         return status;
     hk_time waited = now - since, nap = 0;
-    hk_time end = call->grace > 0 ? call->grace : call->deadline;
+    hk_time end = call->grace > 0 ? call->grace : ends_from(call);
     if (waited > endpoint->spin + endpoint->yield)
         nap = shorter(end, now + NAP_NS) - now;
     else if (waited > endpoint->spin)

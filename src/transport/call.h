@@ -44,7 +44,7 @@ typedef struct hk_call {
     hk_time waited;          /* spent until members had come to this call */
     hk_time away;            /* spent in the caller's functions */
     uint64_t moved;          /* bytes that the call itself had to count */
-    hk_time grace; /* until when their answers are awaited after the deadline, 0: not yet */
+    hk_time grace;           /* until when their answers are awaited, 0: not yet asked */
 } hk_call;
 
 /* what->number > 0: a collective, whose tag is its fingerprint; else messages with this tag. Fails

@@ -239,6 +239,9 @@ int hk_comm_deserter(const hk_comm *comm, uint64_t number)
 static void heard_roll(hk_comm *comm, int from, const news *head, const char *text)
 {
     const hk_what *mine = &comm->history[head->number % HK_HISTORY];
+    uint64_t begun = head->number != HK_NUMBER_OPENING ? head->number : 0;
+    if (comm->answers[from] <= begun) /* also an answer, to who asks what it is in */
+        comm->answers[from] = begun + 1;
     if (head->number > 0 && mine->number == head->number &&
         hk_what_fingerprint(mine) != head->fingerprint &&
         hk_comm_deserter(comm, head->number) < 0) {
