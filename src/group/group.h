@@ -93,6 +93,8 @@ hocket_status hk_relay(hk_team *team, hk_call *call, const hk_job *job);
 
 /* === times.c ================================================================================= */
 
+/* When a call begins: to the nanosecond only where somebody wants to know. */
+hk_time hk_times_now(const hocket_group *group);
 /* A call that has ended. */
 void hk_times_add(hocket_group *group, const hk_call *call, hk_time began, uint64_t bytes);
 

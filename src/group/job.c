@@ -303,9 +303,9 @@ hocket_status hk_submit(hocket_group *group, const hk_job *job, hocket_request *
     hk_job ready = *job;
     if (is_user(job) && !hk_user_reduce_find(job->reduce, &ready.user))
         return undefined(group, job); /* another thread has freed it */
-    hk_time now = hk_now();
-    ready.deadline =
-        hk_deadline_from(now, atomic_load_explicit(&group->timeout_s, memory_order_relaxed));
+    hk_time now = hk_times_now(group);
+    ready.deadline = hk_deadline_from(
+        now + HK_COARSE, atomic_load_explicit(&group->timeout_s, memory_order_relaxed));
     if (request != NULL)
         return hk_queue(group, &ready, request);
     hk_turn_take(group);

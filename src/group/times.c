@@ -5,6 +5,12 @@
 
 #include <math.h>
 
+hk_time hk_times_now(const hocket_group *group)
+{
+    bool counting = atomic_load_explicit(&group->times.counting, memory_order_relaxed);
+    return counting ? hk_now() : hk_now_coarse();
+}
+
 void hk_times_add(hocket_group *group, const hk_call *call, hk_time began, uint64_t bytes)
 {
     hk_times *t = &group->times;

@@ -21,7 +21,11 @@ static bool is_collective(const hk_call *call)
 hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, uint32_t tag,
                             hk_time now, hk_time deadline)
 {
-    *call = (hk_call){.comm = comm, .deadline = deadline, .what = *what, .tag = tag};
+    memset(call, 0, offsetof(hk_call, own));
+    call->comm = comm;
+    call->deadline = deadline;
+    call->what = *what;
+    call->tag = tag;
     hk_endpoint_lock(comm->endpoint);
     if (is_collective(call)) {
         call->context = comm->context;

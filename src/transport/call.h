@@ -34,7 +34,6 @@ typedef struct hk_call {
     hk_time deadline;
     hk_what what;
     hk_op *posted;
-    hk_op own[2];            /* of hk_exchange, hk_send and hk_recv */
     hk_scratch_list scratch; /* given back by hk_call_end */
     hk_time began;           /* waiting, 0: has not waited */
     bool asked;              /* the others what they are in */
@@ -45,6 +44,7 @@ typedef struct hk_call {
     hk_time away;            /* spent in the caller's functions */
     uint64_t moved;          /* bytes that the call itself had to count */
     hk_time grace;           /* until when their answers are awaited, 0: not yet asked */
+    hk_op own[2];            /* of hk_exchange, hk_send and hk_recv; the last, not cleared */
 } hk_call;
 
 /* what->number > 0: a collective, whose tag is its fingerprint; else messages with this tag. Fails
