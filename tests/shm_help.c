@@ -232,6 +232,11 @@ bool shm_goes_by_steps(const struct member *me, const struct shm_case *c)
     return choose(me, c) != HK_FLAT;
 }
 
+bool shm_learns(const struct member *me, const struct shm_case *c)
+{
+    return choose(me, c) == HK_LEARNED && shm_team(me)->can_read && !shm_goes_directly(me, c);
+}
+
 bool shm_reads(const struct member *me, const struct shm_case *c)
 {
     return choose(me, c) == HK_READ && shm_team(me)->can_read && !shm_goes_directly(me, c);

@@ -47,6 +47,8 @@ void shm_run_case(struct member *me, const struct shm_memory *memory, const stru
 bool shm_goes_directly(const struct member *me, const struct shm_case *c);
 /* Whether it is more than a slot or the table lets everyone post at once. */
 bool shm_goes_by_steps(const struct member *me, const struct shm_case *c);
+/* Whether it is staged or read, as earlier calls of the kind went faster. */
+bool shm_learns(const struct member *me, const struct shm_case *c);
 /* Whether the others' memory is read by the kernel. */
 bool shm_reads(const struct member *me, const struct shm_case *c);
 

@@ -72,7 +72,7 @@ static void every_way_has_a_name_and_its_media(void **state)
     static const char *const media[HK_MEDIA] = {"messages", "memory", "hosts"};
     static const unsigned there[HK_MEDIA] = {
         [HK_BY_MESSAGES] = 1u << HK_FLAT | 1u << HK_TREE | 1u << HK_DIRECT | 1u << HK_RING,
-        [HK_BY_MEMORY] = 1u << HK_FLAT | 1u << HK_STAGED | 1u << HK_READ,
+        [HK_BY_MEMORY] = 1u << HK_FLAT | 1u << HK_STAGED | 1u << HK_READ | 1u << HK_LEARNED,
         [HK_BY_HOSTS] = 1u << HK_FLAT | 1u << HK_LEADERS | 1u << HK_LANES,
     };
     for (int medium = 0; medium < HK_MEDIA; medium++) {

@@ -40,13 +40,15 @@ static const hk_choice built_in[] = {
     {HK_ALL_REDUCE, HK_BY_MEMORY, 3, 4, 0, 4 * KIB, HK_FLAT},
     {HK_ALL_REDUCE, HK_BY_MEMORY, 5, 16, 0, KIB, HK_FLAT},
     {HK_ALL_REDUCE, HK_BY_MEMORY, 17, ANY, 0, 256, HK_FLAT},
-    {HK_ALL_REDUCE, HK_BY_MEMORY, 2, 2, 512 * KIB, 2 * MIB, HK_READ},
-    {HK_ALL_GATHER, HK_BY_MEMORY, 2, ANY, 0, 8 * KIB, HK_FLAT},
-    {HK_ALL_GATHER, HK_BY_MEMORY, 2, 2, 8 * KIB, 32 * MIB, HK_READ},
-    {HK_REDUCE_SCATTER, HK_BY_MEMORY, 2, ANY, 0, 8 * KIB, HK_FLAT},
-    {HK_REDUCE_SCATTER, HK_BY_MEMORY, 2, 2, 8 * KIB, 4 * MIB, HK_READ},
-    {HK_BROADCAST, HK_BY_MEMORY, 2, ANY, 0, 8 * KIB, HK_FLAT},
-    {HK_BROADCAST, HK_BY_MEMORY, 2, 2, 8 * KIB, 2 * MIB, HK_READ},
+    {HK_ALL_REDUCE, HK_BY_MEMORY, 2, 2, 512 * KIB, 4 * MIB, HK_LEARNED},
+    {HK_ALL_GATHER, HK_BY_MEMORY, 2, 2, 0, 16 * KIB, HK_FLAT},
+    {HK_ALL_GATHER, HK_BY_MEMORY, 3, ANY, 0, 8 * KIB, HK_FLAT},
+    {HK_ALL_GATHER, HK_BY_MEMORY, 2, 2, 16 * KIB, 32 * MIB, HK_LEARNED},
+    {HK_REDUCE_SCATTER, HK_BY_MEMORY, 2, 2, 0, 16 * KIB, HK_FLAT},
+    {HK_REDUCE_SCATTER, HK_BY_MEMORY, 3, ANY, 0, 8 * KIB, HK_FLAT},
+    {HK_REDUCE_SCATTER, HK_BY_MEMORY, 2, 2, 16 * KIB, 4 * MIB, HK_LEARNED},
+    {HK_BROADCAST, HK_BY_MEMORY, 2, 2, 0, 16 * KIB, HK_FLAT},
+    {HK_BROADCAST, HK_BY_MEMORY, 3, ANY, 0, 8 * KIB, HK_FLAT},
 };
 
 static bool fits(const hk_choice *row, hk_medium medium, hk_operation operation, int ranks,
@@ -74,8 +76,9 @@ hk_algorithm hk_choose(const hk_choices *own, hk_medium medium, hk_operation ope
 #define LINE_MAX_BYTES 256
 
 static const char *const algorithms[HK_ALGORITHMS] = {
-    [HK_FLAT] = "flat",     [HK_TREE] = "tree", [HK_DIRECT] = "direct",   [HK_RING] = "ring",
-    [HK_STAGED] = "staged", [HK_READ] = "read", [HK_LEADERS] = "leaders", [HK_LANES] = "lanes",
+    [HK_FLAT] = "flat",       [HK_TREE] = "tree",       [HK_DIRECT] = "direct",
+    [HK_RING] = "ring",       [HK_STAGED] = "staged",   [HK_READ] = "read",
+    [HK_LEARNED] = "learned", [HK_LEADERS] = "leaders", [HK_LANES] = "lanes",
 };
 static const char *const media[HK_MEDIA] = {
     [HK_BY_MESSAGES] = "messages",
@@ -140,7 +143,8 @@ static bool suits(hk_medium medium, hk_algorithm algorithm)
     switch (algorithm) {
     case HK_FLAT: return true;
     case HK_STAGED:
-    case HK_READ: return medium == HK_BY_MEMORY;
+    case HK_READ:
+    case HK_LEARNED: return medium == HK_BY_MEMORY;
     case HK_LEADERS:
     case HK_LANES: return medium == HK_BY_HOSTS;
     default: return medium == HK_BY_MESSAGES;

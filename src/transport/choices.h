@@ -28,6 +28,7 @@ typedef enum hk_algorithm {
     HK_RING,    /* blocks from neighbour to neighbour: n - 1 steps */
     HK_STAGED,  /* blocks through shared memory, chunk by chunk */
     HK_READ,    /* blocks out of the others' own memory */
+    HK_LEARNED, /* staged or read, whichever was faster lately */
     HK_LEADERS, /* one rank of each host exchanges with the other hosts */
     HK_LANES,   /* each rank of a host does so with its share */
     HK_ALGORITHMS

@@ -18,7 +18,7 @@ typedef struct note {
     place send, recv;
     uint64_t version, known; /* of its directory; a hash of those it has mapped */
     uint16_t send_region, recv_region;
-    uint32_t in_place;
+    uint16_t in_place, may_read; /* by the kernel */
 } note;
 
 static_assert(sizeof(note) <= HK_POST_BYTES, "a note rides in a posted line");
@@ -39,9 +39,9 @@ static uint16_t find(hk_shm *shm, const void *buffer, size_t bytes, place *at)
 }
 
 static note make_note(hk_shm *shm, const void *send, size_t send_bytes, const void *recv,
-                      size_t recv_bytes)
+                      size_t recv_bytes, bool may_read)
 {
-    note mine = {.in_place = send == recv};
+    note mine = {.in_place = send == recv, .may_read = may_read};
     mine.version = hk_regions_version(&shm->regions);
     mine.known = hk_regions_known(&shm->regions);
     mine.send_region = find(shm, send, send_bytes, &mine.send);
@@ -73,7 +73,14 @@ static void refresh(hk_shm *shm)
     }
 }
 
-static hk_reach find_way(hk_shm *shm, int root, bool may_read)
+/* Where buffers are not mapped: whoever decides says whether to read them. */
+static hk_reach unmapped(const hk_shm *shm, int decides)
+{
+    return note_of(shm, decides)->may_read && shm->can_read ? HK_REACH_KERNEL : HK_REACH_NONE;
+}
+
+/* root -1: everyone's buffers are read. */
+static hk_reach find_way(hk_shm *shm, int root)
 {
     bool sends = true, recvs = true;
     for (int i = 0; i < shm->size; i++) {
@@ -83,7 +90,7 @@ static hk_reach find_way(hk_shm *shm, int root, bool may_read)
     }
     if (sends && all_known(shm))
         return recvs ? HK_REACH_BOTH : HK_REACH_SENDS;
-    return may_read && shm->can_read ? HK_REACH_KERNEL : HK_REACH_NONE;
+    return unmapped(shm, root < 0 ? 0 : root);
 }
 
 static hocket_status give_up(hk_shm *shm, hocket_status status)
@@ -96,13 +103,13 @@ hocket_status hk_reach_begin(hk_shm *shm, const void *send, size_t send_bytes, c
                              size_t recv_bytes, bool may_read, hocket_patience *patience,
                              hk_reach *reach, bool *in_place)
 {
-    note mine = make_note(shm, send, send_bytes, recv, recv_bytes);
+    note mine = make_note(shm, send, send_bytes, recv, recv_bytes, may_read);
     hocket_status status = hk_shm_post(shm, &mine, sizeof mine, patience);
     if (status == HOCKET_OK)
         status = hk_shm_wait_posts(shm, patience);
     if (status != HOCKET_OK)
         return give_up(shm, status);
-    *reach = find_way(shm, -1, may_read);
+    *reach = find_way(shm, -1);
     *in_place = false;
     for (int i = 0; i < shm->size; i++)
         *in_place |= note_of(shm, i)->in_place != 0;
@@ -115,20 +122,20 @@ hocket_status hk_reach_root(hk_shm *shm, const void *data, size_t bytes, int roo
                             hocket_patience *patience, hk_reach *reach)
 {
     const void *send = shm->rank == root ? data : NULL;
-    note mine = make_note(shm, send, bytes, NULL, 0);
+    note mine = make_note(shm, send, bytes, NULL, 0, may_read);
     hocket_status status = hk_shm_post(shm, &mine, sizeof mine, patience);
     if (status == HOCKET_OK && shm->rank != root)
         status = hk_shm_wait_post(shm, root, patience);
     if (status != HOCKET_OK)
         return give_up(shm, status);
     if (note_of(shm, root)->send_region == HK_NO_REGION) {
-        *reach = may_read && shm->can_read ? HK_REACH_KERNEL : HK_REACH_NONE;
+        *reach = unmapped(shm, root);
         return HOCKET_OK;
     }
     status = hk_shm_wait_posts(shm, patience);
     if (status != HOCKET_OK)
         return give_up(shm, status);
-    *reach = find_way(shm, root, may_read);
+    *reach = find_way(shm, root);
     refresh(shm);
     return HOCKET_OK;
 }

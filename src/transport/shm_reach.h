@@ -13,7 +13,7 @@ typedef enum hk_reach {
 } hk_reach;
 
 /* Posts where this rank's buffers are (send NULL: nobody needs it), waits for all, and finds the
- * same way as all the others. may_read: the table of choices says to read by the kernel. */
+ * same way as all the others. may_read, by the kernel: member 0's word, or the root's, counts. */
 hocket_status hk_reach_begin(hk_shm *shm, const void *send, size_t send_bytes, const void *recv,
                              size_t recv_bytes, bool may_read, hocket_patience *patience,
                              hk_reach *reach, bool *in_place);

@@ -10,6 +10,7 @@
 
 #include "transport/call.h"
 #include "transport/segment.h"
+#include "transport/shm_lessons.h"
 #include "transport/shm_memory.h"
 #include <stdalign.h>
 #include <stdatomic.h>
@@ -45,6 +46,7 @@ typedef struct hk_shm {
     int64_t *pids;
     const void **inputs; /* to fold, for the length of a call */
     hk_regions regions;
+    hk_lesson lessons[HK_REDUCE_SCATTER + 1][HK_LESSON_LENGTHS]; /* member 0's; by operation */
 } hk_shm;
 
 size_t hk_shm_stage_bytes(int members);

@@ -72,6 +72,43 @@ static hk_algorithm choose(const hocket_patience *patience, hk_operation operati
     return way == HK_FLAT && posted > HK_SLOT_BYTES ? HK_STAGED : way;
 }
 
+/* === Staged or read ========================================================================== */
+
+/* One call of an operation whose way may be learned. */
+typedef struct attempt {
+    hk_lesson *lesson; /* of member 0, where there is one to learn */
+    size_t bytes;
+    hk_time began;
+} attempt;
+
+static attempt consider(hk_shm *shm, hk_operation operation, hk_algorithm way, size_t bytes)
+{
+    bool learns = way == HK_LEARNED && shm->rank == 0;
+    return (attempt){.lesson = learns ? hk_lesson_about(shm->lessons[operation], bytes) : NULL,
+                     .bytes = bytes};
+}
+
+/* As hk_reach_begin: finds the way, and learns from when on all are on it. */
+static hocket_status set_out(hk_shm *shm, attempt *a, hk_algorithm way, const void *send,
+                             size_t send_bytes, const void *recv, size_t recv_bytes,
+                             hocket_patience *patience, hk_reach *reach, bool *in_place)
+{
+    bool may_read = a->lesson != NULL ? hk_lesson_reads(a->lesson) : way == HK_READ;
+    hocket_status status = hk_reach_begin(shm, send, send_bytes, recv, recv_bytes, may_read,
+                                          patience, reach, in_place);
+    if (a->lesson != NULL)
+        a->began = hk_now();
+    return status;
+}
+
+/* What is mapped is read by plain loads, which teaches nothing. */
+static hocket_status arrive(const attempt *a, hk_reach reach, hocket_status status)
+{
+    if (a->lesson != NULL && status == HOCKET_OK && reach <= HK_REACH_KERNEL)
+        hk_lesson_learn(a->lesson, reach == HK_REACH_KERNEL, a->bytes, hk_now() - a->began);
+    return status;
+}
+
 /* === All-reduce ============================================================================== */
 
 static hocket_status reduce_flat(const hk_folding *folding, const void *send, void *recv,
@@ -146,12 +183,14 @@ hocket_status hk_shm_all_reduce(void *team, const void *send, void *recv, size_t
         return reduce_flat(&folding, send, recv, count, patience);
     hk_reach reach;
     bool in_place;
+    attempt a = consider(shm, HK_ALL_REDUCE, way, bytes);
     hocket_status status =
-        hk_reach_begin(shm, send, bytes, recv, bytes, way == HK_READ, patience, &reach, &in_place);
+        set_out(shm, &a, way, send, bytes, recv, bytes, patience, &reach, &in_place);
     if (status == HOCKET_OK && reach == HK_REACH_SENDS && (shm->size > 2 || in_place))
         reach = HK_REACH_NONE;
     if (status == HOCKET_OK && reach != HK_REACH_NONE)
-        return hk_reach_all_reduce(&folding, reach, in_place, send, recv, count, patience);
+        return arrive(&a, reach,
+                      hk_reach_all_reduce(&folding, reach, in_place, send, recv, count, patience));
     for (size_t at = 0; at < count && status == HOCKET_OK; at += room) {
         status = hk_shm_next_chunk(shm, patience);
         if (status == HOCKET_OK)
@@ -159,7 +198,7 @@ hocket_status hk_shm_all_reduce(void *team, const void *send, void *recv, size_t
                 reduce_chunk(&folding, (const uint8_t *)send + at * size,
                              (uint8_t *)recv + at * size, hk_smaller(room, count - at), patience);
     }
-    return status;
+    return arrive(&a, reach, status);
 }
 
 /* === All-gather ============================================================================== */
@@ -204,16 +243,16 @@ hocket_status hk_shm_all_gather(void *team, const void *send, void *recv, size_t
     uint8_t *own = (uint8_t *)recv + (size_t)shm->rank * bytes;
     hk_reach reach;
     bool in_place, past_caches = hk_shm_past_caches(all);
-    hocket_status status =
-        hk_reach_begin(shm, send, bytes, NULL, 0, way == HK_READ, patience, &reach, &in_place);
+    attempt a = consider(shm, HK_ALL_GATHER, way, all);
+    hocket_status status = set_out(shm, &a, way, send, bytes, NULL, 0, patience, &reach, &in_place);
     if (status == HOCKET_OK)
         hk_shm_copy(own, send, bytes, past_caches);
     if (status == HOCKET_OK && reach != HK_REACH_NONE)
-        return hk_reach_all_gather(shm, reach, recv, bytes, patience);
+        return arrive(&a, reach, hk_reach_all_gather(shm, reach, recv, bytes, patience));
     for (size_t at = 0; at < bytes && status == HOCKET_OK; at += shm->stage_bytes)
         status = gather_chunk(shm, own + at, (uint8_t *)recv + at, bytes,
                               hk_smaller(shm->stage_bytes, bytes - at), past_caches, patience);
-    return status;
+    return arrive(&a, reach, status);
 }
 
 /* === Reduce-scatter ========================================================================== */
@@ -271,15 +310,16 @@ hocket_status hk_shm_reduce_scatter(void *team, const void *send, void *recv, si
         return scatter_flat(&folding, send, recv, recv_count, patience);
     hk_reach reach;
     bool in_place;
-    hocket_status status =
-        hk_reach_begin(shm, send, all, NULL, 0, way == HK_READ, patience, &reach, &in_place);
+    attempt a = consider(shm, HK_REDUCE_SCATTER, way, all);
+    hocket_status status = set_out(shm, &a, way, send, all, NULL, 0, patience, &reach, &in_place);
     if (status == HOCKET_OK && reach != HK_REACH_NONE)
-        return hk_reach_reduce_scatter(&folding, reach, send, recv, recv_count, patience);
+        return arrive(&a, reach,
+                      hk_reach_reduce_scatter(&folding, reach, send, recv, recv_count, patience));
     for (size_t at = 0; at < recv_count && status == HOCKET_OK; at += room)
         status =
             scatter_chunk(&folding, (const uint8_t *)send + at * size, (uint8_t *)recv + at * size,
                           block, hk_smaller(room, recv_count - at), place, patience);
-    return status;
+    return arrive(&a, reach, status);
 }
 
 /* === Broadcast and barrier =================================================================== */
