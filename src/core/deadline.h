@@ -14,7 +14,8 @@ typedef int64_t hk_time;
 
 hk_time hk_now(void);
 
-/* The same for a quarter of the price where it is a fifth of a call: behind by HK_COARSE at most. */
+/* The same at a quarter of the price, where that is a fifth of a call; behind by HK_COARSE at most.
+ */
 #define HK_COARSE (10 * HK_MILLISECOND)
 hk_time hk_now_coarse(void);
 
