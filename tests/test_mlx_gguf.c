@@ -22,7 +22,7 @@
 
 enum { FILE_MAX = 8192, ALIGNMENT = 32, PLAIN_ROWS = 3, PLAIN_COLUMNS = 5 };
 enum { PACKED_ROWS = 4, PACKED_COLUMNS = 64, GROUP = 32 };
-enum { U8 = 0, U32 = 4, I32 = 5, F32 = 6, BOOLEAN = 7, STRING = 8, ARRAY = 9 };
+enum { U8 = 0, U32 = 4, I32 = 5, F32 = 6, BOOLEAN = 7, STRING = 8, ARRAY = 9, F64 = 12 };
 enum { KIND_F32 = 0, KIND_Q4_1 = 3 };
 
 typedef struct image {
@@ -353,12 +353,15 @@ static void damaged_numbers_are_refused(void **state)
         {good.count_at, 8, UINT64_MAX / 2, HOCKET_ERR_INVALID, "damaged"},
         {good.count_at - 4, 4, ARRAY, HOCKET_ERR_UNSUPPORTED, "list"},
         {good.count_at - 4, 4, 99, HOCKET_ERR_UNSUPPORTED, "list"},
+        {good.count_at - 4, 4, F64, HOCKET_ERR_UNSUPPORTED, "float64"},
+        {good.alignment_at - 4, 4, F64, HOCKET_ERR_UNSUPPORTED, "float64"},
         {good.rank_at, 4, 0, HOCKET_ERR_INVALID, "'plain' has 0 dimensions"},
         {good.rank_at, 4, 77, HOCKET_ERR_INVALID, "'plain' has 77 dimensions"},
         {good.dimension_at, 8, UINT64_MAX, HOCKET_ERR_INVALID, "'plain' is larger"},
         {good.dimension_at, 8, 3000, HOCKET_ERR_INVALID, "'plain' is larger"},
         {good.dimension_at, 8, 200, HOCKET_ERR_INVALID, "cut off"},
         {good.kind_at, 4, 77, HOCKET_ERR_UNSUPPORTED, "'plain' is of GGUF's kind 77"},
+        {good.kind_at, 4, KIND_Q4_1, HOCKET_ERR_UNSUPPORTED, "'plain' have 5 elements"},
         {good.kind_at + 4, 8, UINT64_MAX - 63, HOCKET_ERR_INVALID, "'plain' ends beyond"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -368,6 +371,54 @@ static void damaged_numbers_are_refused(void **state)
         write_file(bad.bytes, good.length);
         expect_refusal(cases[i].status, cases[i].words);
     }
+}
+
+/* A name that is another's "scales", and the same twice. */
+static void two_arrays_of_one_name_are_refused(void **state)
+{
+    (void)state;
+    const char *names[][2] = {{"a.weight", "a.scales"}, {"a.weight", "a.weight"}};
+    for (size_t i = 0; i < 2; i++) {
+        image made = {.length = 0};
+        put(&made, "GGUF", 4);
+        put_number(&made, 4, 3);
+        put_number(&made, 8, 2);
+        put_number(&made, 8, 0);
+        put_tensor(&made, names[i][0], 1, GROUP, KIND_Q4_1, 0);
+        put_tensor(&made, names[i][1], 1, 1, KIND_F32, 0);
+        pad(&made);
+        put(&made, (char[GROUP]){0}, GROUP);
+        write_file(made.bytes, made.length);
+        expect_refusal(HOCKET_ERR_INVALID, "two of its arrays are called 'a.");
+    }
+}
+
+/* Whatever a byte of the header says instead, the file is refused or can be read. */
+static void a_changed_byte_is_refused_or_read(void **state)
+{
+    (void)state;
+    const image good = make_image();
+    const unsigned char changes[] = {1, 128, 255};
+    int read = 0;
+    for (size_t at = 0; at < 3 * good.length; at++) {
+        image bad = good;
+        bad.bytes[at / 3] ^= changes[at % 3];
+        write_file(bad.bytes, bad.length);
+        hocket_gguf *file;
+        if (hocket_gguf_open(path, &file) != HOCKET_OK) {
+            assert_true(hocket_last_error()[0] != '\0');
+            continue;
+        }
+        for (size_t i = 0; i < 2 * hocket_gguf_count(file); i++) {
+            hocket_tensor *tensor;
+            if (hocket_gguf_tensor(file, hocket_gguf_name(file, i / 2), (hocket_gguf_form)(i % 2),
+                                   NULL, &tensor) == HOCKET_OK)
+                hocket_tensor_free(tensor);
+        }
+        read++;
+        hocket_gguf_close(file);
+    }
+    assert_true(read > 0);
 }
 
 int main(void)
@@ -384,6 +435,8 @@ int main(void)
         cmocka_unit_test(what_is_no_gguf_file_is_refused),
         cmocka_unit_test(a_truncated_file_is_refused_wherever_it_ends),
         cmocka_unit_test(damaged_numbers_are_refused),
+        cmocka_unit_test(two_arrays_of_one_name_are_refused),
+        cmocka_unit_test(a_changed_byte_is_refused_or_read),
     };
     int failures = cmocka_run_group_tests_name("mlx_gguf", tests, NULL, NULL);
     unlink(path);

@@ -42,7 +42,8 @@ HOCKET_API void hocket_mlx_group_free(void *mlx_group); /* NULL is fine */
  *     hocket_gguf_tensor(file, "blk.0.ffn_gate.weight", HOCKET_GGUF_FLOAT32, &rows, &mine);
  *     hocket_gguf_close(file);
  *
- * Any thread may use a file, several at a time; closing is the last call on it. */
+ * Any thread may use a file, several at a time; closing is the last call on it. On Linux /proc must
+ * be there: MLX's reader opens by path, and what it decodes is cut out into files in memory. */
 
 typedef struct hocket_gguf hocket_gguf;
 
@@ -57,10 +58,10 @@ typedef struct hocket_gguf_part {
     int64_t start, stop;
 } hocket_gguf_part;
 
-/* Reads a whole file into memory. The file must be writable, as MLX opens it so; nothing is
- * written. HOCKET_ERR_SYSTEM: it cannot be opened. HOCKET_ERR_INVALID: it is no GGUF file, cut off
- * or damaged. HOCKET_ERR_UNSUPPORTED: MLX does not read what is in it. HOCKET_ERR_UNAVAILABLE: no
- * MLX here. *file is NULL after a failure. */
+/* Opens a file and reads its header and metadata. Tensors stay in it until they are asked for, so
+ * it must not be changed before it is closed. HOCKET_ERR_SYSTEM: it cannot be opened.
+ * HOCKET_ERR_INVALID: it is no GGUF file, cut off or damaged. HOCKET_ERR_UNSUPPORTED: MLX does not
+ * read what is in it. HOCKET_ERR_UNAVAILABLE: no MLX here. *file is NULL after a failure. */
 HOCKET_API hocket_status hocket_gguf_open(const char *path, hocket_gguf **file);
 /* Gives its memory back; tensors made of it live on. NULL is fine. */
 HOCKET_API void hocket_gguf_close(hocket_gguf *file);
@@ -72,8 +73,11 @@ HOCKET_API const char *hocket_gguf_name(const hocket_gguf *file, size_t index);
 /* HOCKET_ERR_INVALID: no such array. */
 HOCKET_API hocket_status hocket_gguf_type(const hocket_gguf *file, const char *name,
                                           hocket_gguf_form form, hocket_type *type);
-/* A new tensor on the device mlx with an array, or the part of it (NULL: all), and nothing but
- * that: it is evaluated, and no larger array stays in memory for it. */
+/* A new tensor on the device mlx with an array, or the part of it (NULL: all). Of the file nothing
+ * but that is read into memory, so ranks that take parts of a model may together hold one that is
+ * larger than the memory of each. (Two exceptions: of kinds with rows that are not whole blocks all
+ * is read, and only the part kept. And of a quantized weight that is read as it is stored, the part
+ * stays in memory until the next tensor is read, as its scales and biases come of it too.) */
 HOCKET_API hocket_status hocket_gguf_tensor(const hocket_gguf *file, const char *name,
                                             hocket_gguf_form form, const hocket_gguf_part *part,
                                             hocket_tensor **tensor);
