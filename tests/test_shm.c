@@ -267,6 +267,38 @@ static void ranks_run_ahead(void **state)
                                           .seconds = 90});
 }
 
+enum { AHEAD = HK_POSTS - 1, NAPS_MAX = 20000 };
+
+/* The others come to the first of these broadcasts when the root has left the last. */
+static void wait_behind_the_root(struct member *me)
+{
+    atomic_bool *left = me->context;
+    for (int i = 0; i < AHEAD; i++) {
+        int32_t numbers[SMALL_MOST / 4];
+        for (size_t at = 0; at < LENGTH(numbers); at++)
+            numbers[at] = me->rank == 0 ? value((uint64_t)i, 0, at) : 0;
+        for (int naps = 0; me->rank != 0 && !atomic_load(left) && naps < NAPS_MAX; naps++)
+            sleep_seconds(1e-3);
+        CHECK(me->rank == 0 || atomic_load(left));
+        CHECK_OK(hocket_broadcast(me->world, numbers, LENGTH(numbers), HOCKET_INT32, 0));
+        for (size_t at = 0; at < LENGTH(numbers); at++)
+            CHECK(numbers[at] == value((uint64_t)i, 0, at));
+    }
+    if (me->rank == 0)
+        atomic_store(left, true);
+}
+
+static void a_root_need_not_wait_for_who_reads(void **state)
+{
+    (void)state;
+    atomic_bool left = false;
+    harness_run(&(struct harness_run){.backend = &harness_shm,
+                                      .size = 3,
+                                      .body = wait_behind_the_root,
+                                      .context = &left,
+                                      .seconds = 60});
+}
+
 int main(void)
 {
     harness_clear_environment();
@@ -277,6 +309,7 @@ int main(void)
         cmocka_unit_test(mixtures_flat),
         cmocka_unit_test(results_beyond_the_caches),
         cmocka_unit_test(ranks_run_ahead),
+        cmocka_unit_test(a_root_need_not_wait_for_who_reads),
     };
     return cmocka_run_group_tests_name("shm", tests, NULL, NULL);
 }

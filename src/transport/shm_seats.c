@@ -19,7 +19,8 @@ size_t hk_shm_stage_bytes(int members)
 
 size_t hk_shm_segment_bytes(int members)
 {
-    size_t each = sizeof(hk_seat) + 2 * HK_SLOT_BYTES + 2 * hk_shm_stage_bytes(members);
+    size_t each = sizeof(hk_seat) + HK_POSTS * HK_SMALL_BYTES + 2 * HK_SLOT_BYTES +
+                  2 * hk_shm_stage_bytes(members);
     return HK_SEGMENT_HEAD + HK_APART + (size_t)members * each;
 }
 
@@ -48,18 +49,28 @@ static uint64_t look(const hk_post *post)
     return atomic_load_explicit(&post->word, memory_order_acquire);
 }
 
-/* Until this member has posted that operation; *word is what it said. */
+static const hk_post *post_of(const hk_shm *shm, int member, uint32_t operation)
+{
+    return &shm->seats[member].post[operation % HK_POSTS];
+}
+
+static bool has_reached(uint32_t posted, uint32_t operation)
+{
+    return (int32_t)(posted - operation) >= 0;
+}
+
+/* Until this member has posted that operation, or a later one over it; *word is what it said. */
 static hocket_status wait_word(hk_shm *shm, int member, uint32_t operation,
                                hocket_patience *patience, uint64_t *word)
 {
-    const hk_post *post = &shm->seats[member].post[operation % 2];
+    const hk_post *post = post_of(shm, member, operation);
     hocket_status status = HOCKET_OK;
     hk_patience_begin(patience, member);
-    for (int spins = 0; (uint32_t)((*word = look(post)) >> 32) != operation; spins++)
+    for (int spins = 0; !has_reached((uint32_t)((*word = look(post)) >> 32), operation); spins++)
         if (spins >= SPINS && (status = hocket_patience_wait(patience)) != HOCKET_OK)
             return status;
     hk_patience_arrived(patience);
-    shm->posted[member] = operation;
+    shm->posted[member] = (uint32_t)(*word >> 32);
     return HOCKET_OK;
 }
 
@@ -80,34 +91,49 @@ hocket_status hk_shm_wait_posts(hk_shm *shm, hocket_patience *patience)
     return status;
 }
 
-static uint8_t *slot(const hk_shm *shm, int member)
+/* Where so many bytes of a member's lie in this operation. */
+static uint8_t *place(const hk_shm *shm, int member, size_t bytes)
 {
-    return shm->slots + ((size_t)member * 2 + shm->operations % 2) * HK_SLOT_BYTES;
+    size_t m = (size_t)member;
+    if (bytes <= HK_POST_BYTES)
+        return shm->seats[member].post[shm->operations % HK_POSTS].data;
+    if (bytes <= HK_SMALL_BYTES)
+        return shm->smalls + (m * HK_POSTS + shm->operations % HK_POSTS) * HK_SMALL_BYTES;
+    return shm->slots + (m * 2 + shm->operations % 2) * HK_SLOT_BYTES;
 }
 
 const void *hk_shm_posted(const hk_shm *shm, int member, size_t bytes)
 {
-    if (bytes > HK_POST_BYTES)
-        return slot(shm, member);
-    return shm->seats[member].post[shm->operations % 2].data;
+    return place(shm, member, bytes);
 }
 
-/* The line is free when all others have posted the operation before. */
+/* Until this member has finished whatever might be overwritten, which is where it has posted this
+ * operation. What it has posted last is worth a look: then the next ones need none. */
+static hocket_status wait_until_free(hk_shm *shm, int member, uint32_t needed,
+                                     hocket_patience *patience)
+{
+    uint32_t last = shm->operations - 1;
+    uint64_t word = look(post_of(shm, member, last));
+    if (has_reached((uint32_t)(word >> 32), last)) {
+        shm->posted[member] = (uint32_t)(word >> 32);
+        return HOCKET_OK;
+    }
+    return wait_word(shm, member, needed, patience, &word);
+}
+
 hocket_status hk_shm_post(hk_shm *shm, const void *data, size_t bytes, hocket_patience *patience)
 {
-    uint32_t last = shm->operations, next = ++shm->operations;
+    uint32_t next = ++shm->operations, ahead = bytes > HK_SMALL_BYTES ? 1 : HK_POSTS - 1;
     hocket_status status = HOCKET_OK;
-    uint64_t word;
     for (int i = 0; i < shm->size && status == HOCKET_OK; i++)
-        if (i != shm->rank && shm->posted[i] != last)
-            status = wait_word(shm, i, last, patience, &word);
+        if (i != shm->rank && !has_reached(shm->posted[i], next - ahead))
+            status = wait_until_free(shm, i, next - ahead, patience);
     if (status != HOCKET_OK)
         return status;
-    hk_post *mine = &shm->seats[shm->rank].post[next % 2];
     if (bytes > 0)
-        memcpy(bytes > HK_POST_BYTES ? slot(shm, shm->rank) : mine->data, data, bytes);
-    atomic_store_explicit(&mine->word, (uint64_t)next << 32 | patience->call->tag,
-                          memory_order_release);
+        memcpy(place(shm, shm->rank, bytes), data, bytes);
+    atomic_store_explicit(&shm->seats[shm->rank].post[next % HK_POSTS].word,
+                          (uint64_t)next << 32 | patience->call->tag, memory_order_release);
     return HOCKET_OK;
 }
 

@@ -1,10 +1,12 @@
 /* What lies in a group's shared segment, and how its members take turns there. docs/shm.md has the
  * picture.
  *
- * Two counters that all members advance alike: `operations`, one a call, picks post and slot
- * [operations % 2]; `chunks`, one a piece of an operation of several steps, picks stage[chunks %
- * 2]. Who has posted operation k has finished k - 1, and whose phase is 2 t + 1 or more has
- * finished chunk t - 1: so what belongs to k - 2, or t - 2, may be overwritten. */
+ * Two counters that all members advance alike: `operations`, one a call, picks post and small slot
+ * [operations % HK_POSTS] and slot [operations % 2]; `chunks`, one a piece of an operation of
+ * several steps, picks stage[chunks % 2]. Who has posted operation k has finished k - 1, and whose
+ * phase is 2 t + 1 or more has finished chunk t - 1: so what belongs to k - 2, or t - 2, may be
+ * overwritten. There are more posts than two for a broadcast's root, which need not wait for those
+ * who read: it may be HK_POSTS - 1 operations ahead. */
 #ifndef HK_TRANSPORT_SHM_SEATS_H
 #define HK_TRANSPORT_SHM_SEATS_H
 
@@ -17,8 +19,10 @@
 
 #define HK_LINE 64
 #define HK_APART 128              /* processors fetch lines in pairs */
+#define HK_POSTS 8                /* that a member has */
 #define HK_POST_BYTES 56          /* that ride in a posted line */
-#define HK_SLOT_BYTES (16u << 10) /* that lie beside it */
+#define HK_SMALL_BYTES (4u << 10) /* that lie beside each post */
+#define HK_SLOT_BYTES (16u << 10) /* that lie beside every second one */
 
 typedef struct hk_post {
     alignas(HK_APART) _Atomic uint64_t word; /* number of the operation << 32 | fingerprint */
@@ -26,7 +30,7 @@ typedef struct hk_post {
 } hk_post;
 
 typedef struct hk_seat { /* written by its owner alone */
-    hk_post post[2];
+    hk_post post[HK_POSTS];
     alignas(HK_APART) _Atomic uint64_t phase;
     _Atomic uint32_t given_up; /* the operation that failed here; 0: none */
     alignas(HK_APART) hk_directory directory;
@@ -36,12 +40,12 @@ typedef struct hk_shm {
     hk_segment segment;
     int rank, size;
     hk_seat *seats;
-    uint8_t *slots, *stages;
+    uint8_t *smalls, *slots, *stages;
     size_t stage_bytes;
     bool can_read; /* the others' memory, as they can this rank's */
     uint32_t operations;
     uint64_t chunks;
-    uint32_t *posted; /* by member: the operation it was last seen to have posted */
+    uint32_t *posted; /* by member: the latest operation it was seen to have posted */
     uint64_t *phases; /* by member: its phase when last seen */
     int64_t *pids;
     const void **inputs; /* to fold, for the length of a call */
@@ -54,8 +58,8 @@ size_t hk_shm_segment_bytes(int members);
 
 /* === Posts: one an operation ==================================================================
  *
- * Says that this rank is in the next operation, with data that the others can look at until this
- * rank posts the operation after the next: up to HK_SLOT_BYTES. */
+ * Says that this rank is in the next operation, with data that the others can look at until they
+ * post the next: up to HK_SLOT_BYTES. */
 hocket_status hk_shm_post(hk_shm *shm, const void *data, size_t bytes, hocket_patience *patience);
 
 /* Until that member, or all, are in this operation too. Where one has called something else the

@@ -96,7 +96,8 @@ static void lay_out(hk_shm *shm)
     uintptr_t start = (uintptr_t)shm->segment.memory + HK_SEGMENT_HEAD;
     start += HK_APART - start % HK_APART;
     shm->seats = (hk_seat *)start;
-    shm->slots = (uint8_t *)(shm->seats + shm->size);
+    shm->smalls = (uint8_t *)(shm->seats + shm->size);
+    shm->slots = shm->smalls + (size_t)shm->size * HK_POSTS * HK_SMALL_BYTES;
     shm->stages = shm->slots + (size_t)shm->size * 2 * HK_SLOT_BYTES;
 }
 
