@@ -209,39 +209,39 @@ hocket_status hk_job_check(const hocket_group *group, const hk_job *job)
 
 /* === Running ================================================================================= */
 
-static void list_one(hk_what *what, int at, int64_t word)
-{
-    what->more = hk_mix(what->more, (uint64_t)word);
-    if (at < HK_WHAT_SHOWN)
-        what->shown[at] = word;
-}
-
 /* Counts, or targets, of each of n ranks. */
-static void list(hk_what *what, const size_t *counts, const int *to, int n)
+static void list(hk_what *what, const size_t *counts, const int *to, int n,
+                 int64_t shown[HK_WHAT_SHOWN])
 {
     what->listed = n;
+    what->shown = shown;
     what->more = (uint64_t)n;
-    for (int i = 0; i < n; i++)
-        list_one(what, i, counts != NULL ? (int64_t)counts[i] : to[i]);
+    for (int i = 0; i < n; i++) {
+        int64_t word = counts != NULL ? (int64_t)counts[i] : to[i];
+        what->more = hk_mix(what->more, (uint64_t)word);
+        if (i < HK_WHAT_SHOWN)
+            shown[i] = word;
+    }
     what->more |= 1;
 }
 
 /* What must be equal on all ranks. */
-static hk_what describe(const hocket_group *group, const hk_job *job, uint64_t number)
+static hk_what describe(const hocket_group *group, const hk_job *job, uint64_t number,
+                        int64_t shown[HK_WHAT_SHOWN])
 {
     int n = group->comm->size;
-    hk_what what = {.operation = job->operation,
+    hk_what what = {.operation = (uint8_t)job->operation,
                     .number = number,
-                    .dtype = has_dtype(job->operation) ? (int)job->dtype : -1,
-                    .reduce = has_reduce(job->operation) ? (int)job->reduce : -1,
-                    .root = has_root(job->operation) ? job->root : -1,
+                    .dtype = has_dtype(job->operation) ? (int8_t)job->dtype : -1,
+                    .reduce = has_reduce(job->operation) ? (int32_t)job->reduce : -1,
+                    .root = has_root(job->operation) ? (int16_t)job->root : -1,
                     .count = job->count};
     if (job->operation == HK_ALL_GATHER_V)
-        list(&what, job->recv_counts, NULL, n);
+        list(&what, job->recv_counts, NULL, n, shown);
     else if (job->operation == HK_REDUCE_SCATTER_V)
-        list(&what, job->send_counts, NULL, n);
+        list(&what, job->send_counts, NULL, n, shown);
     else if (job->operation == HK_PERMUTE)
-        list(&what, NULL, job->to, n);
+        list(&what, NULL, job->to, n, shown);
     else if (job->operation == HK_ALL_TO_ALL_V)
         what.more = 1;
     return what;
@@ -278,7 +278,8 @@ static hocket_status run_algorithm(hk_team *team, hk_call *call, const hk_job *j
 
 hocket_status hk_job_run(hocket_group *group, const hk_job *job, hk_time now)
 {
-    hk_what what = describe(group, job, ++group->number);
+    int64_t shown[HK_WHAT_SHOWN] = {0};
+    hk_what what = describe(group, job, ++group->number, shown);
     if (job->number != NULL)
         *job->number = what.number;
     hk_call call;
@@ -304,8 +305,8 @@ hocket_status hk_submit(hocket_group *group, const hk_job *job, hocket_request *
     if (is_user(job) && !hk_user_reduce_find(job->reduce, &ready.user))
         return undefined(group, job); /* another thread has freed it */
     hk_time now = hk_times_now(group);
-    ready.deadline = hk_deadline_from(
-        now + HK_COARSE, atomic_load_explicit(&group->timeout_s, memory_order_relaxed));
+    ready.deadline = hk_deadline_from(now + HK_COARSE, atomic_load_explicit(&group->timeout_s,
+                                                                            memory_order_relaxed));
     if (request != NULL)
         return hk_queue(group, &ready, request);
     hk_turn_take(group);

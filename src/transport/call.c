@@ -18,6 +18,17 @@ static bool is_collective(const hk_call *call)
     return call->what.number > 0;
 }
 
+/* Lock held. For whoever asks, and for the words of this call itself. */
+static void keep(hk_comm *comm, hk_what *what)
+{
+    uint64_t at = what->number % HK_HISTORY;
+    if (what->listed > 0) {
+        memcpy(comm->shown[at], what->shown, sizeof comm->shown[at]);
+        what->shown = comm->shown[at];
+    }
+    comm->history[at] = *what;
+}
+
 hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, uint32_t tag,
                             hk_time now, hk_time deadline)
 {
@@ -37,7 +48,7 @@ hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, u
             comm->begun = what->number;
             comm->previous = fingerprint;
         }
-        comm->history[what->number % HK_HISTORY] = *what;
+        keep(comm, &call->what);
     } else {
         call->context = hk_comm_messages(comm);
     }

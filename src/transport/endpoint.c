@@ -288,6 +288,7 @@ static void free_comm(hk_comm *comm)
     free(comm->answers);
     free(comm->arrived);
     free(comm->history);
+    free(comm->shown);
     hk_shrink_free(comm->shrink);
     free(comm);
 }
@@ -310,8 +311,9 @@ hocket_status hk_comm_open(hk_endpoint *endpoint, uint64_t context, const int *r
     new->answers = calloc((size_t)size, sizeof *new->answers);
     new->arrived = calloc((size_t)size, sizeof *new->arrived);
     new->history = calloc(HK_HISTORY, sizeof *new->history);
+    new->shown = calloc(HK_HISTORY, sizeof *new->shown);
     if (new->ranks == NULL || new->left == NULL || new->stayed == NULL || new->answers == NULL ||
-        new->arrived == NULL || new->history == NULL) {
+        new->arrived == NULL || new->history == NULL || new->shown == NULL) {
         free_comm(new);
         return hk_fail_memory((size_t)size * 16, "a group's members");
     }

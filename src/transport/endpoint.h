@@ -55,8 +55,9 @@ typedef struct hk_comm {
     uint64_t begun;      /* the last collective this rank has begun */
     uint32_t previous;   /* its fingerprint */
     hk_what *history;    /* the last HK_HISTORY collectives begun: number n at n % HK_HISTORY */
-    struct hk_shrink *shrink; /* what members say of who is left, shrink.c */
-    struct hk_comm *next;     /* the endpoint's list */
+    int64_t (*shown)[HK_WHAT_SHOWN]; /* what theirs points to, likewise */
+    struct hk_shrink *shrink;        /* what members say of who is left, shrink.c */
+    struct hk_comm *next;            /* the endpoint's list */
 } hk_comm;
 
 /* Wraps an opened transport. Owned by the comms on it and by who holds it: the last hk_comm_close

@@ -1,10 +1,11 @@
 #include "transport/shm_lessons.h"
 
-#define TRIES 8   /* half of them each way */
-#define AGAIN 64  /* calls, of which one tries the way that was slower */
-#define SMOOTH 4  /* a new time moves what is known by a quarter of the difference ... */
-#define BOUND 2.0 /* ... and counts as no more than twice that: a rank may have been interrupted   \
-                   */
+#define TRIES 8  /* half of them each way */
+#define AGAIN 64 /* calls, of which one tries the way that was slower */
+#define SMOOTH 4 /* a new time moves what is known by a quarter of the difference ... */
+#define BOUND                                                                                      \
+    2.0 /* ... and counts as no more than twice that: a rank may have been interrupted             \
+         */
 
 hk_lesson *hk_lesson_about(hk_lesson lessons[HK_LESSON_LENGTHS], size_t bytes)
 {

@@ -46,7 +46,6 @@ hocket_status hk_backend_available(const char *name);
 /* Opens the backend that the settings ask for. Of "any", and of names that stand for several, it is
  * rank 0's choice, and so are the own rows of the table of choices. */
 hocket_status hk_backend_open(const hk_settings *settings, hk_time deadline,
-                              const hocket_transport **transport, void **self,
-                              hk_choices *choices);
+                              const hocket_transport **transport, void **self, hk_choices *choices);
 
 #endif

@@ -71,18 +71,3 @@ void hk_what_print(const hk_what *what, char *text, size_t size)
     APPEND(")");
 #undef APPEND
 }
-
-uint64_t hk_mix(uint64_t hash, uint64_t value)
-{
-    hash = (hash ^ value) * UINT64_C(0x9E3779B97F4A7C15);
-    return hash ^ (hash >> 29);
-}
-
-uint32_t hk_what_fingerprint(const hk_what *what)
-{
-    uint64_t small = (uint64_t)what->operation | (uint64_t)(what->dtype & 0xFF) << 8 |
-                     (uint64_t)(what->root & 0xFFFF) << 16 | (uint64_t)(unsigned)what->reduce << 32;
-    uint64_t hash = hk_mix(hk_mix(what->number, small), what->count);
-    hash = hk_mix(hash, what->more);
-    return (uint32_t)(hash >> 32);
-}

@@ -3,6 +3,7 @@
 #define HK_TRANSPORT_WHAT_H
 
 #include <hocket/hocket.h>
+#include <stdint.h>
 
 typedef enum hk_operation {
     HK_ALL_REDUCE,
@@ -31,17 +32,19 @@ typedef enum hk_operation {
 
 #define HK_WHAT_SHOWN 4
 
+/* Every call makes one, hashes it and keeps it, so it is small. */
 typedef struct hk_what {
-    hk_operation operation;
-    uint64_t number; /* of the collective in its group, from 1; 0 for messages */
-    int dtype;       /* hocket_dtype, or -1 */
-    int reduce;      /* hocket_reduce, or -1 */
-    int root;        /* or -1 */
+    uint8_t operation; /* hk_operation */
+    int8_t dtype;      /* hocket_dtype, or -1 */
+    int16_t root;      /* or -1 */
+    int32_t reduce;    /* hocket_reduce, or -1 */
+    uint64_t number;   /* of the collective in its group, from 1; 0 for messages */
     size_t count;  /* elements, the same on all ranks; 0 where they may differ; of messages the tag,
                       of a relay the batches */
     uint64_t more; /* hash of whatever else must agree (arrays of counts) */
-    int listed;    /* the length of such an array, 0: there is none */
-    int64_t shown[HK_WHAT_SHOWN]; /* how it begins, for the text */
+    const int64_t *shown; /* how such an array begins, for the text: HK_WHAT_SHOWN at most; the
+                             group's, for as long as it knows the call */
+    int listed;           /* its length, 0: there is none */
 } hk_what;
 
 /* The number under which a group is opened, before its first collective. */
@@ -54,10 +57,23 @@ const char *hk_operation_name(hk_operation operation);
 #define HK_WHAT_TEXT_MAX 160
 void hk_what_print(const hk_what *what, char *text, size_t size);
 
-/* Equal on ranks that call the same. */
-uint32_t hk_what_fingerprint(const hk_what *what);
-
 /* Mixes a value into a hash. */
-uint64_t hk_mix(uint64_t hash, uint64_t value);
+static inline uint64_t hk_mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * UINT64_C(0x9E3779B97F4A7C15);
+    return hash ^ (hash >> 29);
+}
+
+/* Equal on ranks that call the same. Products of different odd numbers, which a processor forms
+ * side by side, and one mix of their sum. */
+static inline uint32_t hk_what_fingerprint(const hk_what *what)
+{
+    uint64_t small = (uint64_t)what->operation | (uint64_t)(uint8_t)what->dtype << 8 |
+                     (uint64_t)(uint16_t)what->root << 16 | (uint64_t)(uint32_t)what->reduce << 32;
+    uint64_t sum =
+        what->number * UINT64_C(0xD1342543DE82EF95) + small * UINT64_C(0xBF58476D1CE4E5B9) +
+        what->count * UINT64_C(0x94D049BB133111EB) + what->more * UINT64_C(0xFF51AFD7ED558CCD);
+    return (uint32_t)(hk_mix(sum, sum >> 32) >> 32);
+}
 
 #endif
