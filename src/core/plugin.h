@@ -12,6 +12,7 @@ typedef struct hk_plugin {
     const void *device;    /* const hk_device *, graph/device.h */
     const void *transport; /* the entry of transport/table.h */
     const void *gguf;      /* const hk_gguf_table *, graph/gguf.h */
+    const char *(*describe)(void); /* MLX's version and where it computes, in words */
 } hk_plugin;
 
 /* The one symbol that libhocket-mlx exports: `const hk_plugin *hocket_mlx_plugin(void)`. */

@@ -3,13 +3,27 @@
 #include "command.h"
 #include "options.h"
 #include "platform.h"
+#include "probe.h"
 #include "words.h"
 
 #include <hocket/hocket.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+
+typedef struct doctor_options {
+    bool promises;
+} doctor_options;
+
+static const hk_option options[] = {
+    {.name = "promises",
+     .kind = HK_OPTION_FLAG,
+     .field = offsetof(doctor_options, promises),
+     .help = "say instead what hocket promises and which backend keeps it"},
+    {.name = NULL},
+};
 
 static void show_host(void)
 {
@@ -21,6 +35,30 @@ static void show_host(void)
     printf("host      %s: %d %s, %.1f GiB of memory, %s %s on %s\n", system.nodename, cores,
            cores == 1 ? "core" : "cores", (double)hk_memory_bytes() / (1 << 30), system.sysname,
            system.release, system.machine);
+}
+
+/* What strangers' libraries say comes first: once MLX is loaded, there are threads, and a process
+ * is made for each of these. */
+static void show_findings(void)
+{
+    static const struct {
+        const char *name;
+        hk_probe_fn probe;
+        bool apart;
+    } findings[] = {
+        {"library", hk_probe_library, false}, {"network", hk_probe_addresses, false},
+        {"ranks by", hk_probe_route, false},  {"MPI", hk_probe_mpi, true},
+        {"RDMA", hk_probe_rdma, true},        {"CUDA", hk_probe_cuda, true},
+        {"NCCL", hk_probe_nccl, true},        {"MLX", hk_probe_mlx, false},
+    };
+    for (size_t i = 0; i < sizeof findings / sizeof *findings; i++) {
+        char text[HK_PROBE_BYTES] = "";
+        if (findings[i].apart)
+            hk_probe_apart(findings[i].probe, text, sizeof text);
+        else
+            findings[i].probe(text, sizeof text);
+        printf("%-10s%s\n", findings[i].name, text);
+    }
 }
 
 /* Whether there is one, never what it is. */
@@ -62,7 +100,7 @@ static void show_instead(const char *engine, const char *instead)
 
 static void show_promises(void)
 {
-    printf("\nPromises, kept by hocket's own transports (local, tcp, shm, jaccl). Where a backend "
+    printf("Promises, kept by hocket's own transports (local, tcp, shm, jaccl). Where a backend "
            "hands the\nwork to another engine, that engine's manners count:\n");
     for (const hk_promise *promise = hk_promises; promise->text; promise++) {
         printf("  %s\n", promise->text);
@@ -74,26 +112,32 @@ static void show_promises(void)
 
 static int run(const hk_command *self, int argc, char **argv)
 {
-    int at = hk_options_parse(self, NULL, argc, argv);
+    doctor_options given = {0};
+    int at = hk_options_parse(self, &given, argc, argv);
     if (at < 0)
         return at == HK_OPTIONS_HELP ? 0 : HK_EXIT_USAGE;
     if (at < argc) {
         hk_complain("doctor", "There is no use for '%s' here.", argv[at]);
         return HK_EXIT_USAGE;
     }
+    if (given.promises) {
+        show_promises();
+        return 0;
+    }
     show_host();
+    show_findings();
     show_secret();
     show_backends();
-    show_promises();
     return 0;
 }
 
 const hk_command hk_command_doctor = {
     .name = "doctor",
-    .synopsis = "",
+    .synopsis = "[OPTION ...]",
     .summary = "say what works on this machine, and why the rest does not",
-    .description = "Shows the version, this host, and each backend with the reason why it is not "
-                   "available, if it is not.",
-    .options = (const hk_option[]){{0}},
+    .description = "Shows the version, this host and its network, the engines and devices that are "
+                   "found, and each backend with the reason why it is not available, if it is "
+                   "not.",
+    .options = options,
     .run = run,
 };
