@@ -1,4 +1,5 @@
-/* What a subcommand of `hocket` is. One table of these (hk_commands) gives dispatch and help. */
+/* What a subcommand of `hocket` is. One table of these (hk_commands) gives dispatch, help, manual
+ * pages and completion. */
 #ifndef HK_TOOL_COMMAND_H
 #define HK_TOOL_COMMAND_H
 
@@ -62,10 +63,20 @@ struct hk_command {
 /* All subcommands in the order of the help text; ends with NULL. */
 extern const hk_command *const hk_commands[];
 
+/* NULL after a complaint. */
 const hk_command *hk_command_find(const char *name);
 
-/* The help text of one command, or of the whole tool, to stdout. */
+/* What the table of variables goes by where a command's name may stand: `hocket help environment`.
+ */
+#define HK_TOPIC_ENVIRONMENT "environment"
+
+/* Every environment variable that the library or the command reads or sets; ends with a NULL title.
+ */
+extern const hk_section hk_variables[];
+
+/* The help text of one command, of the variables, or of the whole tool, to stdout. */
 void hk_help_command(const hk_command *command);
+void hk_help_environment(void);
 void hk_help_all(void);
 
 #endif

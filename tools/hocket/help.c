@@ -63,6 +63,15 @@ static void print_options(const hk_option *options)
     print_term("--help", "this text");
 }
 
+static void print_sections(const hk_section *section)
+{
+    for (; section && section->title; section++) {
+        printf("\n%s\n", section->title);
+        for (const hk_term *term = section->terms; term->term; term++)
+            print_term(term->term, term->text);
+    }
+}
+
 void hk_help_command(const hk_command *command)
 {
     printf("hocket %s: %s\n\n", command->name, command->summary);
@@ -74,11 +83,13 @@ void hk_help_command(const hk_command *command)
         print_wrapped(command->description, 0, 0);
     }
     print_options(command->options);
-    for (const hk_section *section = command->sections; section && section->title; section++) {
-        printf("\n%s\n", section->title);
-        for (const hk_term *term = section->terms; term->term; term++)
-            print_term(term->term, term->text);
-    }
+    print_sections(command->sections);
+}
+
+void hk_help_environment(void)
+{
+    printf("hocket: the environment variables that library and command read or set\n");
+    print_sections(hk_variables);
 }
 
 void hk_help_all(void)
@@ -87,5 +98,6 @@ void hk_help_all(void)
     for (int i = 0; hk_commands[i]; i++)
         print_term(hk_commands[i]->name, hk_commands[i]->summary);
     print_term("--version", "the version of the library");
-    printf("\n`hocket help COMMAND` says more about one.\n");
+    printf("\n`hocket help COMMAND` says more about one, `hocket help " HK_TOPIC_ENVIRONMENT
+           "` lists the\nvariables.\n");
 }

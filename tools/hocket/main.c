@@ -1,17 +1,15 @@
 /* hocket: the command. Each subcommand has a file of its own; this one knows their table. */
 #include "command.h"
-#include "options.h"
 #include "words.h"
 
 #include <hocket/hocket.h>
 #include <stdio.h>
 #include <string.h>
 
-extern const hk_command hk_command_run, hk_command_bench, hk_command_doctor;
-static const hk_command command_help;
+extern const hk_command hk_command_run, hk_command_bench, hk_command_doctor, hk_command_help;
 
 const hk_command *const hk_commands[] = {&hk_command_run, &hk_command_bench, &hk_command_doctor,
-                                         &command_help, NULL};
+                                         &hk_command_help, NULL};
 
 const hk_command *hk_command_find(const char *name)
 {
@@ -30,30 +28,6 @@ const hk_command *hk_command_find(const char *name)
         hk_complain(NULL, "There is no command '%s'. `hocket help` lists them.", name);
     return NULL;
 }
-
-static int run_help(const hk_command *self, int argc, char **argv)
-{
-    int at = hk_options_parse(self, NULL, argc, argv);
-    if (at < 0)
-        return at == HK_OPTIONS_HELP ? 0 : HK_EXIT_USAGE;
-    if (at == argc) {
-        hk_help_all();
-        return 0;
-    }
-    const hk_command *command = hk_command_find(argv[at]);
-    if (!command)
-        return HK_EXIT_USAGE;
-    hk_help_command(command);
-    return 0;
-}
-
-static const hk_command command_help = {
-    .name = "help",
-    .synopsis = "[COMMAND]",
-    .summary = "say what the commands do",
-    .options = (const hk_option[]){{0}},
-    .run = run_help,
-};
 
 int main(int argc, char **argv)
 {
