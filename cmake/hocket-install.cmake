@@ -13,6 +13,10 @@ file(RELATIVE_PATH HOCKET_PC_PREFIX "/p/${pkgconfig_folder}" /p)
 string(REGEX REPLACE "/$" "" HOCKET_PC_PREFIX "${HOCKET_PC_PREFIX}")
 configure_file(cmake/hocket.pc.in hocket.pc @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/hocket.pc" DESTINATION ${pkgconfig_folder})
+if(TARGET hocket-mlx)
+    configure_file(cmake/hocket-mlx.pc.in hocket-mlx.pc @ONLY)
+    install(FILES "${PROJECT_BINARY_DIR}/hocket-mlx.pc" DESTINATION ${pkgconfig_folder})
+endif()
 
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/hocket-config-version.cmake"
                                  COMPATIBILITY SameMinorVersion)

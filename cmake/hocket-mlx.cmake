@@ -19,8 +19,9 @@ if(HOCKET_HAVE_MLX)
                           SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
     target_include_directories(hocket-mlx PRIVATE src)
     target_include_directories(hocket-mlx SYSTEM PRIVATE "${HOCKET_MLX_ROOT}/include")
-    target_link_libraries(hocket-mlx PUBLIC hocket PRIVATE hocket-flags "${mlx_library}"
-                          Threads::Threads ${CMAKE_DL_LIBS})
+    target_link_libraries(hocket-mlx PUBLIC hocket
+                          PRIVATE $<BUILD_INTERFACE:hocket-flags> "$<BUILD_INTERFACE:${mlx_library}>"
+                                  $<BUILD_INTERFACE:Threads::Threads> ${CMAKE_DL_LIBS})
     if(NOT APPLE)
         target_link_options(hocket-mlx PRIVATE
                             "LINKER:--version-script,${PROJECT_SOURCE_DIR}/cmake/hocket-mlx.map")
@@ -29,5 +30,5 @@ if(HOCKET_HAVE_MLX)
     endif()
     get_filename_component(mlx_folder "${mlx_library}" DIRECTORY)
     hocket_rpath(hocket-mlx . "${mlx_folder}")
-    install(TARGETS hocket-mlx LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    install(TARGETS hocket-mlx EXPORT hocket-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
