@@ -18,14 +18,14 @@
 
 /* Whatever hk_settings_read looks at. */
 static const char *const variables[] = {
-    "HOCKET_RANK",     "HOCKET_WORLD_SIZE", "HOCKET_COORDINATOR",   "HOCKET_BACKEND",
-    "HOCKET_HOSTFILE", "HOCKET_SECRET",     "HOCKET_SECRET_FILE",   "HOCKET_TIMEOUT",
-    "HOCKET_INSECURE", "MLX_RANK",          "MLX_HOSTFILE",         "OMPI_COMM_WORLD_RANK",
-    "PMI_RANK",        "PMI_SIZE",          "OMPI_COMM_WORLD_SIZE", "RANK",
-    "WORLD_SIZE",      "MASTER_ADDR",       "MASTER_PORT",          "SLURM_PROCID",
-    "SLURM_NTASKS",    "HOCKET_FAULT",      "HOCKET_TRACE",         "HOCKET_HOST",
-    "MLX_WORLD_SIZE",  "MLX_IBV_DEVICES",   "JACCL_IBV_DEVICES",    "JACCL_RANK",
-    "NCCL_HOST_IP",    "NCCL_PORT",
+    "HOCKET_RANK",     "HOCKET_WORLD_SIZE", "HOCKET_COORDINATOR",    "HOCKET_BACKEND",
+    "HOCKET_HOSTFILE", "HOCKET_SECRET",     "HOCKET_SECRET_FILE",    "HOCKET_TIMEOUT",
+    "HOCKET_INSECURE", "MLX_RANK",          "MLX_HOSTFILE",          "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",        "PMI_SIZE",          "OMPI_COMM_WORLD_SIZE",  "RANK",
+    "WORLD_SIZE",      "MASTER_ADDR",       "MASTER_PORT",           "SLURM_PROCID",
+    "SLURM_NTASKS",    "HOCKET_FAULT",      "HOCKET_TRACE",          "HOCKET_HOST",
+    "MLX_WORLD_SIZE",  "MLX_IBV_DEVICES",   "JACCL_IBV_DEVICES",     "JACCL_RANK",
+    "NCCL_HOST_IP",    "NCCL_PORT",         "MLX_JACCL_COORDINATOR",
 };
 
 static int clear(void **state)
@@ -184,14 +184,11 @@ static void torchrun_says_where(void **state)
     set("MASTER_ADDR", "node1");
     expect_ok(NULL);
     expect_world(0, 2, "");
-    set("MASTER_PORT", "29500");
-    expect_ok(NULL);
-    expect_world(0, 2, "node1:29500");
-    set("MASTER_ADDR", "fe80::1");
-    expect_ok(NULL);
-    expect_world(0, 2, "[fe80::1]:29500");
-    set("OMPI_COMM_WORLD_RANK", "1"); /* the table is ordered */
+    set("OMPI_COMM_WORLD_RANK", "1"); /* what torchrun was started by */
     set("OMPI_COMM_WORLD_SIZE", "3");
+    expect_ok(NULL);
+    expect_world(0, 2, "");
+    unsetenv("MASTER_ADDR"); /* a rank and a size may be anybody's */
     expect_ok(NULL);
     expect_world(1, 3, "");
 }
@@ -237,18 +234,29 @@ static void launchers_of_mlx_without_a_hostfile(void **state)
     expect_ok(NULL);
     expect_world(1, 2, "10.0.0.1:32323");
     clear(state);
-    set("MLX_IBV_DEVICES", "/tmp/devices"); /* for jaccl: a file that hocket does not read */
+    char path[PATH_SIZE], bad[PATH_SIZE];
+    make_file(path, "[[null,\"a\",\"b\"],[\"a\",null,[\"b\",\"c\"]],[\"a\",\"b\",null]]");
+    make_file(bad, "[[null,\"a\"],[\"a\"]]");
+    set("MLX_IBV_DEVICES", path); /* for jaccl */
     expect_ok(NULL);
-    assert_null(settings.foreign); /* whoever left the variable there named no rank */
-    set("MLX_RANK", "1");
+    assert_false(settings.configured); /* whoever left the variable there named no rank */
+    set("MLX_RANK", "2");
     expect_ok(NULL);
-    assert_false(settings.configured);
-    assert_string_equal(settings.foreign, "MLX_IBV_DEVICES");
-    set("HOCKET_RANK", "1");
+    expect_world(2, 3, "");
+    set("MLX_JACCL_COORDINATOR", "10.0.0.1:32323");
+    expect_ok(NULL);
+    expect_world(2, 3, "10.0.0.1:32323");
+    assert_true(settings.job == 0);
+    set("MLX_IBV_DEVICES", bad);
+    expect_invalid(NULL, bad);
+    unlink(path);
+    unlink(bad);
+    assert_int_equal(hk_settings_read(NULL, &settings), HOCKET_ERR_SYSTEM);
+    set("HOCKET_RANK", "1"); /* win one by one */
     set("HOCKET_WORLD_SIZE", "2");
+    set("HOCKET_COORDINATOR", "a:1");
     expect_ok(NULL);
-    expect_world(1, 2, "");
-    assert_null(settings.foreign);
+    expect_world(1, 2, "a:1");
 }
 
 static void bad_numbers_are_named(void **state)

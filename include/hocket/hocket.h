@@ -190,10 +190,26 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
  * What config leaves open comes from the environment: HOCKET_RANK, HOCKET_WORLD_SIZE,
  * HOCKET_COORDINATOR, HOCKET_BACKEND, HOCKET_HOSTFILE, HOCKET_SECRET_FILE, HOCKET_SECRET,
  * HOCKET_TIMEOUT (seconds, "inf") and HOCKET_LOG (error, warn, info, debug; goes to stderr).
- * `hocket run` sets them. When nothing says that there is a world, strict fails with
- * HOCKET_ERR_UNAVAILABLE and otherwise *group is a group of one. When something does, failing to
- * reach it is an error on every rank. An engine of MLX's that is not here, as mlx:mpi without Open
- * MPI, is HOCKET_ERR_UNAVAILABLE either way: it has variables of its own, which might.
+ * `hocket run` sets them. What these leave open, one by one, comes from the launcher: the first of
+ * this list whose rank and size are set.
+ *
+ *   mlx.launch    MLX_RANK with MLX_HOSTFILE (ring), MLX_IBV_DEVICES and MLX_JACCL_COORDINATOR
+ *                 (jaccl; JACCL_... too), or MLX_WORLD_SIZE, NCCL_HOST_IP and NCCL_PORT (nccl)
+ *   torchrun      RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, LOCAL_WORLD_SIZE
+ *   Open MPI      OMPI_COMM_WORLD_RANK, _SIZE and _LOCAL_SIZE, PMIX_NAMESPACE
+ *   MPICH         PMI_RANK, PMI_SIZE, MPI_LOCALNRANKS, PMI_FD, PMI_JOBID
+ *   srun          SLURM_PROCID, SLURM_NTASKS, SLURM_JOB_ID, SLURM_STEP_ID, SLURM_STEP_NODELIST
+ *
+ * Of those from torchrun on, no rank is told a port that is free. They work out the same few from
+ * what tells the job from others, 20480 to 32767, and rank 0 takes the first that is free: on
+ * loopback where all ranks are on one host, as the local size or the list of nodes says, else on
+ * MASTER_ADDR or the first node. Jobs that come upon each other's ports do not mix. Where several
+ * hosts have no such name, set HOCKET_COORDINATOR (mpirun -x, -genv); where they have no secret, a
+ * rank's error says how this launcher hands one out. When nothing says that there is a world,
+ * strict fails with HOCKET_ERR_UNAVAILABLE and otherwise *group is a group of one. When something
+ * does, failing to reach it is an error on every rank. An engine of MLX's that is not here, as
+ * mlx:mpi without Open MPI, is HOCKET_ERR_UNAVAILABLE either way: it has variables of its own,
+ * which might.
  *
  * Ranks share a host when its boot and its name are the same. HOCKET_HOST=name takes the place of
  * the name: for containers of one machine that can map each other's memory, or to keep ranks apart.

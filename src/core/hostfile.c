@@ -101,9 +101,11 @@ static hocket_status read_up_to(int fd, char *buffer, size_t size, const char *p
     return HOCKET_OK;
 }
 
-hocket_status hk_hostfile_read(const char *path, hk_hostfile *hostfile)
+/* What is made of the bytes of a file. */
+typedef hocket_status (*take_fn)(const char *json, size_t length, const char *path, void *result);
+
+static hocket_status read_file(const char *path, take_fn take, void *result)
 {
-    *hostfile = (hk_hostfile){NULL, 0};
     size_t size = HK_HOSTFILE_BYTES_MAX + 1; /* one more to see that it is too large */
     char *buffer = malloc(size);
     if (buffer == NULL)
@@ -117,10 +119,48 @@ hocket_status hk_hostfile_read(const char *path, hk_hostfile *hostfile)
         status = read_up_to(fd, buffer, size, path, &length);
         close(fd);
         if (status == HOCKET_OK)
-            status = hk_hostfile_parse(buffer, length, path, hostfile);
+            status = take(buffer, length, path, result);
     }
     free(buffer);
     return status;
+}
+
+static hocket_status take_hostfile(const char *json, size_t length, const char *path, void *result)
+{
+    return hk_hostfile_parse(json, length, path, result);
+}
+
+hocket_status hk_hostfile_read(const char *path, hk_hostfile *hostfile)
+{
+    *hostfile = (hk_hostfile){NULL, 0};
+    return read_file(path, take_hostfile, hostfile);
+}
+
+/* Only the shape: the names are for who opens the devices. */
+static hocket_status take_devices(const char *json, size_t length, const char *path, void *result)
+{
+    cJSON *root = length <= HK_HOSTFILE_BYTES_MAX ? cJSON_ParseWithLength(json, length) : NULL;
+    int count = cJSON_IsArray(root) ? cJSON_GetArraySize(root) : 0;
+    bool square = count >= 1 && count <= HK_HOSTFILE_RANKS_MAX;
+    const cJSON *row;
+    cJSON_ArrayForEach(row, root)
+    {
+        square = square && cJSON_IsArray(row) && cJSON_GetArraySize(row) == count;
+    }
+    cJSON_Delete(root);
+    if (!square)
+        return hk_fail(
+            HOCKET_ERR_INVALID,
+            "the file of devices %.256s is no JSON list of 1 to %d ranks, each with a "
+            "device or null for each, as in [[null, \"rdma_en2\"], [\"rdma_en2\", null]]",
+            path, HK_HOSTFILE_RANKS_MAX);
+    *(int *)result = count;
+    return HOCKET_OK;
+}
+
+hocket_status hk_devices_count(const char *path, int *ranks)
+{
+    return read_file(path, take_devices, ranks);
 }
 
 void hk_hostfile_close(hk_hostfile *hostfile)

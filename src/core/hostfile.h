@@ -31,6 +31,11 @@ hocket_status hk_hostfile_parse(const char *json, size_t length, const char *nam
 /* From a file. SYSTEM: it cannot be read. */
 hocket_status hk_hostfile_read(const char *path, hk_hostfile *hostfile);
 
+/* jaccl's file of devices: a JSON list with one entry a rank, each a list with the name of the
+ * device, or null, for each rank. Gives the number of ranks. INVALID: it is no such square; SYSTEM:
+ * it cannot be read. */
+hocket_status hk_devices_count(const char *path, int *ranks);
+
 /* A zeroed or closed hostfile is fine. */
 void hk_hostfile_close(hk_hostfile *hostfile);
 

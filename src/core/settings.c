@@ -1,6 +1,7 @@
 #include "core/settings.h"
 
 #include "core/hostfile.h"
+#include "core/launcher.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -16,47 +17,6 @@
 #define DEFAULT_INIT_TIMEOUT_S 60.0
 #define TIMEOUT_DIGITS_MAX 15 /* more than a double tells apart */
 
-/* Who may have started this rank. The first whose rank and size (or hostfile) are both set counts:
- * one alone may be anybody's. hostfile: MLX's, which gives the size and the coordinator. */
-typedef struct launcher {
-    const char *name, *rank, *size, *hostfile, *host, *port;
-} launcher;
-
-static const launcher launchers[] = {
-    {.name = "mlx.launch", .rank = "MLX_RANK", .hostfile = "MLX_HOSTFILE"},
-    {.name = "mlx.launch",
-     .rank = "MLX_RANK",
-     .size = "MLX_WORLD_SIZE",
-     .host = "NCCL_HOST_IP",
-     .port = "NCCL_PORT"},
-    {.name = "Open MPI", .rank = "OMPI_COMM_WORLD_RANK", .size = "OMPI_COMM_WORLD_SIZE"},
-    {.name = "MPICH", .rank = "PMI_RANK", .size = "PMI_SIZE"},
-    {.name = "torchrun",
-     .rank = "RANK",
-     .size = "WORLD_SIZE",
-     .host = "MASTER_ADDR",
-     .port = "MASTER_PORT"},
-    {.name = "srun", .rank = "SLURM_PROCID", .size = "SLURM_NTASKS"},
-};
-
-/* An empty variable is as good as none. */
-static const char *variable(const char *name)
-{
-    const char *value = name == NULL ? NULL : getenv(name);
-    return value != NULL && value[0] != '\0' ? value : NULL;
-}
-
-static const launcher *find_launcher(void)
-{
-    for (size_t i = 0; i < sizeof launchers / sizeof launchers[0]; i++) {
-        const launcher *one = &launchers[i];
-        if (variable(one->rank) != NULL &&
-            (variable(one->size) != NULL || variable(one->hostfile) != NULL))
-            return one;
-    }
-    return NULL;
-}
-
 static hocket_status copy_text(const char *what, const char *value, char *text, size_t size)
 {
     size_t length = strlen(value);
@@ -69,7 +29,7 @@ static hocket_status copy_text(const char *what, const char *value, char *text, 
 
 static hocket_status read_number(const char *name, int low, int high, int *number)
 {
-    const char *value = variable(name);
+    const char *value = hk_variable(name);
     long sum = 0;
     for (const char *at = value; *at != '\0'; at++) {
         if (*at < '0' || *at > '9' || (sum = sum * 10 + (*at - '0')) > high) {
@@ -118,7 +78,7 @@ static hocket_status read_timeouts(const hocket_config *config, hk_settings *set
         return hk_fail(HOCKET_ERR_INVALID,
                        "config.init_timeout_s is %g: it must be above 0 (0: default)",
                        config->init_timeout_s);
-    const char *text = variable("HOCKET_TIMEOUT");
+    const char *text = hk_variable("HOCKET_TIMEOUT");
     settings->timeout_s = DEFAULT_TIMEOUT_S;
     if (config->timeout_s > 0)
         settings->timeout_s = config->timeout_s;
@@ -195,11 +155,11 @@ static hocket_status read_secret_file(const char *name, hk_settings *settings)
     return status;
 }
 
-/* Not from variable(): who sets an empty secret wants one. */
+/* Not from hk_variable(): who sets an empty secret wants one. */
 static hocket_status read_secret(const hocket_config *config, hk_settings *settings)
 {
     const char *from = "config.secret", *text = config->secret;
-    const char *file = variable("HOCKET_SECRET_FILE");
+    const char *file = hk_variable("HOCKET_SECRET_FILE");
     if (text == NULL && file != NULL) {
         from = "HOCKET_SECRET_FILE";
         hocket_status status = read_secret_file(file, settings);
@@ -233,7 +193,7 @@ typedef struct origins {
     const char *rank, *size, *coordinator;
 } origins;
 
-static hocket_status read_rank_and_size(const hocket_config *config, const launcher *starter,
+static hocket_status read_rank_and_size(const hocket_config *config, const hk_launcher *starter,
                                         hk_settings *settings, origins *from)
 {
     if (config->world_size < 0 || config->world_size > HK_WORLD_MAX)
@@ -245,28 +205,30 @@ static hocket_status read_rank_and_size(const hocket_config *config, const launc
         settings->world_size = config->world_size;
         return HOCKET_OK;
     }
-    if (variable("HOCKET_RANK") != NULL) {
+    if (hk_variable("HOCKET_RANK") != NULL) {
         from->rank = "HOCKET_RANK";
     } else if (starter != NULL) {
         from->rank = starter->rank;
         settings->launcher = starter->name;
     }
-    if (variable("HOCKET_WORLD_SIZE") != NULL)
+    if (hk_variable("HOCKET_WORLD_SIZE") != NULL)
         from->size = "HOCKET_WORLD_SIZE";
     else if (settings->hostfile[0] == '\0' && starter != NULL)
-        from->size = starter->size;
+        from->size = starter->size != NULL ? starter->size : starter->devices;
     hocket_status status = HOCKET_OK;
     if (from->rank != NULL)
         status = read_number(from->rank, 0, HK_WORLD_MAX - 1, &settings->rank);
-    if (status == HOCKET_OK && from->size != NULL)
-        status = read_number(from->size, 1, HK_WORLD_MAX, &settings->world_size);
-    return status;
+    if (status != HOCKET_OK || from->size == NULL)
+        return status;
+    if (starter != NULL && from->size == starter->devices)
+        return hk_devices_count(hk_variable(starter->devices), &settings->world_size);
+    return read_number(from->size, 1, HK_WORLD_MAX, &settings->world_size);
 }
 
-static hocket_status read_coordinator(const hocket_config *config, const launcher *starter,
+static hocket_status read_coordinator(const hocket_config *config, const hk_launcher *starter,
                                       hk_settings *settings, origins *from)
 {
-    const char *text = variable("HOCKET_COORDINATOR");
+    const char *text = hk_variable("HOCKET_COORDINATOR");
     from->coordinator = "HOCKET_COORDINATOR";
     if (config->coordinator != NULL && config->coordinator[0] != '\0') {
         from->coordinator = "config.coordinator";
@@ -276,25 +238,23 @@ static hocket_status read_coordinator(const hocket_config *config, const launche
         return copy_text(from->coordinator, text, settings->coordinator,
                          sizeof settings->coordinator);
     from->coordinator = NULL;
-    const char *host = starter == NULL ? NULL : variable(starter->host);
-    const char *port = starter == NULL ? NULL : variable(starter->port);
-    if (settings->hostfile[0] != '\0' || host == NULL || port == NULL)
+    if (settings->hostfile[0] != '\0' || starter == NULL)
         return HOCKET_OK;
-    from->coordinator = starter->host;
-    bool bare_v6 = strchr(host, ':') != NULL && host[0] != '[';
-    char joined[2 * HK_COORDINATOR_MAX];
-    snprintf(joined, sizeof joined, bare_v6 ? "[%.300s]:%.100s" : "%.300s:%.100s", host, port);
-    return copy_text(from->coordinator, joined, settings->coordinator,
-                     sizeof settings->coordinator);
+    hocket_status status =
+        hk_launcher_coordinator(starter, settings->world_size, settings->coordinator,
+                                sizeof settings->coordinator, &settings->job);
+    if (settings->coordinator[0] != '\0')
+        from->coordinator = "the launcher";
+    return status;
 }
 
 /* HOCKET_HOSTFILE, or the launcher's. */
-static hocket_status find_hostfile(const launcher *starter, hk_settings *settings)
+static hocket_status find_hostfile(const hk_launcher *starter, hk_settings *settings)
 {
     const char *name = "HOCKET_HOSTFILE";
-    if (variable(name) == NULL)
+    if (hk_variable(name) == NULL)
         name = starter == NULL ? NULL : starter->hostfile;
-    const char *path = variable(name);
+    const char *path = hk_variable(name);
     if (path == NULL)
         return HOCKET_OK;
     return copy_text(name, path, settings->hostfile, sizeof settings->hostfile);
@@ -322,24 +282,11 @@ static hocket_status fill_from_hostfile(hk_settings *settings, origins *from)
     return status;
 }
 
-/* jaccl's launcher names a file of devices, not of addresses: the size is in there. */
-static const char *find_foreign(void)
-{
-    bool has_rank = variable("MLX_RANK") != NULL || variable("JACCL_RANK") != NULL;
-    for (int i = 0; has_rank && i < 2; i++) {
-        const char *devices = i == 0 ? "MLX_IBV_DEVICES" : "JACCL_IBV_DEVICES";
-        if (variable(devices) != NULL)
-            return devices;
-    }
-    return NULL;
-}
-
 /* Half a world is an error; none at all is a group of one, for the caller to judge. */
 static hocket_status check_world(hk_settings *settings, const origins *from)
 {
     settings->configured = from->rank != NULL || from->size != NULL || from->coordinator != NULL;
     if (!settings->configured) {
-        settings->foreign = find_foreign();
         settings->world_size = 1;
         return HOCKET_OK;
     }
@@ -360,8 +307,10 @@ static hocket_status check_world(hk_settings *settings, const origins *from)
 
 static hocket_status read_world(const hocket_config *config, hk_settings *settings)
 {
-    const launcher *starter = find_launcher();
+    const hk_launcher *starter = hk_launcher_find();
     origins from = {NULL, NULL, NULL};
+    settings->advice = starter != NULL ? starter->share : NULL;
+    settings->pass = starter != NULL ? starter->pass : NULL;
     hocket_status status = find_hostfile(starter, settings);
     if (status == HOCKET_OK)
         status = read_rank_and_size(config, starter, settings, &from);
@@ -374,7 +323,7 @@ static hocket_status read_world(const hocket_config *config, hk_settings *settin
 
 static hocket_status read_switch(const char *name, bool *on)
 {
-    const char *text = variable(name);
+    const char *text = hk_variable(name);
     if (text != NULL && strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
         return hk_fail(HOCKET_ERR_INVALID, "%s is \"%.64s\": it must be 0 or 1", name, text);
     *on = text != NULL && text[0] == '1';
@@ -383,7 +332,7 @@ static hocket_status read_switch(const char *name, bool *on)
 
 static hocket_status read_text(const char *name, char *text, size_t size)
 {
-    const char *value = variable(name);
+    const char *value = hk_variable(name);
     return value != NULL ? copy_text(name, value, text, size) : HOCKET_OK;
 }
 
@@ -393,7 +342,7 @@ static hocket_status read_rest(const hocket_config *config, hk_settings *setting
     const char *from = "config.backend";
     if (backend == NULL || backend[0] == '\0') {
         from = "HOCKET_BACKEND";
-        backend = variable(from);
+        backend = hk_variable(from);
     }
     hocket_status status = read_switch("HOCKET_INSECURE", &settings->insecure);
     if (status == HOCKET_OK)
@@ -445,8 +394,11 @@ hocket_status hk_settings_need_coordinator(const hk_settings *settings)
     if (settings->launcher != NULL)
         return hk_fail(HOCKET_ERR_INVALID,
                        "rank %d of %d: %s does not say where rank 0 listens: set "
-                       "HOCKET_COORDINATOR=host:port to the same on all ranks",
-                       settings->rank, settings->world_size, settings->launcher);
+                       "HOCKET_COORDINATOR=host:port to the same on all ranks%s%s%s",
+                       settings->rank, settings->world_size, settings->launcher,
+                       settings->pass != NULL ? " (" : "",
+                       settings->pass != NULL ? settings->pass : "",
+                       settings->pass != NULL ? ")" : "");
     return hk_fail(HOCKET_ERR_INVALID,
                    "rank %d of %d does not know where rank 0 listens: set HOCKET_COORDINATOR (or "
                    "config.coordinator) to host:port, the same on all ranks",

@@ -11,8 +11,8 @@
 #define HK_BACKEND_MAX 32      /* with its NUL */
 #define HK_COORDINATOR_MAX 300 /* with its NUL */
 #define HK_PATH_MAX 4096
-#define HK_FAULT_MAX 256       /* with its NUL */
-#define HK_HOST_MAX 256        /* with its NUL */
+#define HK_FAULT_MAX 256 /* with its NUL */
+#define HK_HOST_MAX 256  /* with its NUL */
 #define HK_TIMEOUT_DEFAULT_S 300.0
 #define HK_INIT_TIMEOUT_DEFAULT_S 60.0
 
@@ -20,20 +20,23 @@ typedef struct hk_settings {
     char backend[HK_BACKEND_MAX]; /* "any" when nothing names one */
     bool strict;
     bool configured;                      /* something says that there is a world */
-    const char *foreign;  /* not configured, but this variable speaks of a world that MLX alone can
-                             read; or NULL */
     int rank, world_size;                 /* 0 of 1 when not configured */
-    char coordinator[HK_COORDINATOR_MAX]; /* "host:port", or "" when nothing names one */
-    double timeout_s, init_timeout_s;     /* above 0; INFINITY waits for ever */
+    char coordinator[HK_COORDINATOR_MAX]; /* "host:port", "host:port,port,port" where rank 0 takes
+                                             the first that is free, or "" when nothing names one */
+    uint64_t job; /* from the launcher's variables, as the ports are then; 0: nothing of
+                     both was derived */
+    double timeout_s, init_timeout_s; /* above 0; INFINITY waits for ever */
     unsigned char secret[HK_SECRET_MAX];
     size_t secret_length;       /* 0: there is none */
     bool insecure;              /* HOCKET_INSECURE=1: without a secret, beyond loopback too */
-    bool encrypt;         /* HOCKET_ENCRYPT=1: seal what travels; needs a secret */
+    bool encrypt;               /* HOCKET_ENCRYPT=1: seal what travels; needs a secret */
     char hostfile[HK_PATH_MAX]; /* HOCKET_HOSTFILE, else MLX_HOSTFILE; "" for none */
     char fault[HK_FAULT_MAX];   /* HOCKET_FAULT, transport/wrap.h has the grammar; "" for none */
     char host[HK_HOST_MAX];     /* HOCKET_HOST: the host's name; "" for the system's own */
     char trace[HK_PATH_MAX];    /* HOCKET_TRACE: where the ranks' traces go; "" for none */
     char tune[HK_PATH_MAX];     /* HOCKET_TUNE: rank 0's table of choices; "" for none */
+    const char *advice;         /* how its ranks are given a secret; or NULL */
+    const char *pass;           /* how they are given a coordinator; or NULL */
     const char *launcher; /* whose variables gave the rank, "Open MPI"; NULL: config or HOCKET_* */
 } hk_settings;
 

@@ -245,7 +245,7 @@ static hocket_status open_transport(const hk_settings *settings, hk_time deadlin
         return hk_local_open("", 0, 1, deadline, transport, self);
     hocket_status status = hk_backend_open(settings, deadline, transport, self, choices);
     if (status != HOCKET_ERR_UNAVAILABLE || settings->configured || settings->strict ||
-        settings->foreign != NULL || !hocket_is_available(settings->backend))
+        !hocket_is_available(settings->backend))
         return status;
     return hk_local_open("", 0, 1, deadline, transport, self);
 }
@@ -310,13 +310,7 @@ hocket_status hocket_init(const hocket_config *config, hocket_group **group)
     hocket_status status = hk_settings_read(config, settings);
     if (status == HOCKET_OK)
         status = hk_backend_known(settings->backend);
-    if (status == HOCKET_OK && settings->foreign != NULL && !is_delegate(settings))
-        status = hk_fail(HOCKET_ERR_INVALID,
-                         "hocket_init: %s says that there is a world, which backend %s cannot "
-                         "read: take mlx:jaccl, or set HOCKET_RANK, HOCKET_WORLD_SIZE and "
-                         "HOCKET_COORDINATOR",
-                         settings->foreign, settings->backend);
-    else if (status == HOCKET_OK && !settings->configured && settings->strict &&
+    if (status == HOCKET_OK && !settings->configured && settings->strict &&
              !is_delegate(settings))
         status = hk_fail(HOCKET_ERR_UNAVAILABLE,
                          "hocket_init: nothing says which ranks there are; start the program with "

@@ -51,6 +51,25 @@ hocket_status hk_address_parse(const char *text, hk_host_port *name)
     return HOCKET_OK;
 }
 
+bool hk_address_choice(const char *text, int number, char *one, size_t size)
+{
+    const char *comma = strchr(text, ',');
+    const char *port = comma != NULL ? strrchr(text, ':') : NULL;
+    if (port == NULL || port > comma) {
+        int length = snprintf(one, size, "%s", text);
+        return number == 0 && (size_t)length < size;
+    }
+    port++;
+    size_t head = (size_t)(port - text);
+    for (; number > 0; number--) {
+        port += strcspn(port, ",");
+        if (*port++ == '\0')
+            return false;
+    }
+    int length = snprintf(one, size, "%.*s%.*s", (int)head, text, (int)strcspn(port, ","), port);
+    return (size_t)length < size;
+}
+
 bool hk_address_is_number(const hk_host_port *name)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_flags = AI_NUMERICHOST};

@@ -112,11 +112,12 @@ static void keep_reason(dialing *dial, hocket_status status)
 }
 
 /* Each address of the name once. final: it is no use to try again. */
-static hocket_status try_all(dialing *dial, hk_time deadline, int *fd, hk_peer *peer, bool *final)
+static hocket_status try_name(dialing *dial, const char *where, hk_time deadline, int *fd,
+                              hk_peer *peer, bool *final)
 {
     hk_address addresses[HK_ADDRESSES_MAX];
     int count;
-    hocket_status status = hk_address_resolve(dial->where, addresses, &count);
+    hocket_status status = hk_address_resolve(where, addresses, &count);
     *final = status == HOCKET_ERR_INVALID;
     if (status != HOCKET_OK)
         keep_reason(dial, status);
@@ -134,6 +135,24 @@ static hocket_status try_all(dialing *dial, hk_time deadline, int *fd, hk_peer *
         all_final = all_final && this_final;
     }
     *final = *final || all_final;
+    return status;
+}
+
+/* Each port that it may be. */
+static hocket_status try_all(dialing *dial, hk_time deadline, int *fd, hk_peer *peer, bool *final)
+{
+    char one[HK_COORDINATOR_MAX];
+    hocket_status status = HOCKET_ERR_INVALID;
+    bool all_final = true;
+    for (int i = 0; hk_address_choice(dial->where, i, one, sizeof one); i++) {
+        bool this_final = false;
+        status = try_name(dial, one, deadline, fd, peer, &this_final);
+        *final = status == HOCKET_ERR_MISMATCH && this_final;
+        if (status == HOCKET_OK || *final)
+            return status;
+        all_final = all_final && this_final;
+    }
+    *final = all_final;
     return status;
 }
 

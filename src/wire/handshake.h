@@ -11,8 +11,8 @@
  * world size, purpose, job and the wish to seal are all bound: nothing of it can be replayed,
  * reflected or taken out. The
  * dialer proves first: whoever merely connects to a rank gets nothing to try secrets against.
- * Without a secret K is zero, both say so, and only loopback addresses are served, unless the job
- * is insecure.
+ * Without a secret K is zero, or a hash of the number that the launcher has given the job, both
+ * say so, and only loopback addresses are served, unless the job is insecure.
  *
  * All messages have fixed sizes. Whatever fails before the MACs may come from a stranger, so it is
  * dropped and logged and never ends anything; it is told as the reason when the deadline passes.
@@ -31,8 +31,9 @@
 
 typedef struct hk_key { /* what the secret becomes */
     unsigned char bytes[HK_KEY_BYTES];
-    bool open;     /* there is no secret */
-    bool insecure; /* without a secret, beyond loopback too */
+    bool open;          /* there is no secret */
+    bool insecure;      /* without a secret, beyond loopback too */
+    const char *advice; /* how this launcher's ranks are given one; or NULL */
 } hk_key;
 
 /* UNAVAILABLE: libsodium does not start. */

@@ -25,13 +25,13 @@ struct hk_meeting {
 
 /* === Rank 0 listens =========================================================================== */
 
-static hocket_status listen_at(const char *where, const hk_key *key, int *listener)
+static hocket_status listen_at(const char *where, const hk_key *key, hk_time last, int *listener)
 {
     hk_address addresses[HK_ADDRESSES_MAX];
     int count;
     hocket_status status = hk_address_resolve(where, addresses, &count);
     for (int i = 0; i < count; i++) {
-        hk_time patience = i + 1 < count ? 0 : hk_now() + PORT_PATIENCE;
+        hk_time patience = i + 1 < count ? 0 : last;
         status = hk_key_allows(key, &addresses[i], 0);
         if (status == HOCKET_OK)
             status = hk_socket_listen(&addresses[i], 0, patience, listener, NULL);
@@ -43,7 +43,8 @@ static hocket_status listen_at(const char *where, const hk_key *key, int *listen
 
 /* A host often knows its own name as another address than its peers do (127.0.1.1 on Debian). So
  * for a name rank 0 listens everywhere, unless the job has no secret to show at the door. */
-static hocket_status listen_as_coordinator(const char *where, const hk_key *key, int *listener)
+static hocket_status listen_by_name(const char *where, const hk_key *key, hk_time patience,
+                                    int *listener)
 {
     hk_host_port name;
     hocket_status status = hk_address_parse(where, &name);
@@ -61,11 +62,27 @@ static hocket_status listen_as_coordinator(const char *where, const hk_key *key,
         both.storage.ss_family = AF_INET6;
         hk_address_set_port(&both, name.port);
         hk_address_format(&both, any);
-        status = listen_at(any, key, listener);
+        status = listen_at(any, key, patience, listener);
         if (status == HOCKET_OK)
             return HOCKET_OK;
     }
-    return listen_at(where, key, listener);
+    return listen_at(where, key, patience, listener);
+}
+
+/* Of several ports the first that is free; only for the last is it worth to wait. */
+static hocket_status listen_as_coordinator(const char *where, const hk_key *key, int *listener)
+{
+    char one[HK_COORDINATOR_MAX], next[HK_COORDINATOR_MAX] = "";
+    hocket_status status = HOCKET_ERR_INVALID;
+    bool more = hk_address_choice(where, 0, one, sizeof one);
+    for (int i = 1; more; i++) {
+        more = hk_address_choice(where, i, next, sizeof next);
+        status = listen_by_name(one, key, more ? 0 : hk_now() + PORT_PATIENCE, listener);
+        if (status != HOCKET_ERR_SYSTEM)
+            return status;
+        memcpy(one, next, sizeof one);
+    }
+    return status;
 }
 
 static hocket_status open_reception(hk_meeting *meeting)

@@ -42,9 +42,18 @@ hocket_status hk_key_make(const hk_settings *settings, hk_key *key)
         return hk_fail(HOCKET_ERR_UNAVAILABLE, "libsodium does not start");
     key->insecure = settings->insecure;
     key->open = settings->secret_length == 0;
+    key->advice = settings->advice;
     if (!key->open)
         crypto_generichash(key->bytes, sizeof key->bytes, settings->secret, settings->secret_length,
                            purpose, sizeof purpose - 1);
+    /* Jobs that have worked out their ports by themselves may come upon each other's, also those
+     * that share a secret. */
+    unsigned char job[8], plain[HK_KEY_BYTES];
+    hk_put_u64(job, settings->job);
+    memcpy(plain, key->bytes, sizeof plain);
+    if (settings->job != 0)
+        crypto_generichash(key->bytes, sizeof key->bytes, job, sizeof job, plain, sizeof plain);
+    sodium_memzero(plain, sizeof plain);
     return HOCKET_OK;
 }
 
@@ -63,8 +72,9 @@ hocket_status hk_key_allows(const hk_key *key, const hk_address *address, int ra
     if (!key->insecure)
         return hk_fail(HOCKET_ERR_AUTH,
                        "%s is not loopback and the job has no secret: set HOCKET_SECRET_FILE or "
-                       "HOCKET_SECRET on all ranks (HOCKET_INSECURE=1 goes without)",
-                       text);
+                       "HOCKET_SECRET on all ranks (HOCKET_INSECURE=1 goes without)%s%s",
+                       text, key->advice != NULL ? "; " : "",
+                       key->advice != NULL ? key->advice : "");
     if (!atomic_flag_test_and_set(&warned))
         hk_log(HK_LOG_WARN, rank,
                "no secret, and HOCKET_INSECURE=1: whoever reaches %s can join or read this job",
@@ -211,7 +221,9 @@ hocket_status hk_proof_check_verdict(const hk_proof *proof,
     unsigned char expected[HK_PROOF_BYTES];
     mac(proof, "the acceptor knows", bytes, 4, expected);
     if (sodium_memcmp(expected, bytes + 4, sizeof expected) != 0)
-        return hk_fail(HOCKET_ERR_AUTH, "does not know this job's secret, or has another one");
+        return hk_fail(HOCKET_ERR_AUTH,
+                       proof->key->open ? "is of another job"
+                                        : "does not know this job's secret, or has another one");
     *verdict = (hk_verdict)hk_get_u32(bytes);
     return HOCKET_OK;
 }

@@ -191,7 +191,8 @@ static hocket_status take_proof(stranger *one, hk_verdict *verdict)
     if (status != HOCKET_OK)
         return status;
     if (*verdict == HK_VERDICT_STRANGER)
-        return hk_fail(HOCKET_ERR_AUTH, "does not know this job's secret");
+        return hk_fail(HOCKET_ERR_AUTH, one->proof.key->open ? "is of another job"
+                                                             : "does not know this job's secret");
     if (*verdict == HK_VERDICT_ASTRAY)
         return hk_fail(HOCKET_ERR_PROTOCOL, "wanted another rank, job or purpose than is here");
     return HOCKET_OK;

@@ -2,8 +2,10 @@
  * a letter that picks the variable and its value. Files are never opened by the input's own names:
  * a value that starts with f or d becomes the descriptor, or the path, of a file that holds what
  * the line of '*' says. */
+#include "core/launcher.h"
 #include "core/settings.h"
 #include "input.h"
+#include "wire/address.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -35,8 +37,31 @@ static const char *const names[] = {
     "HOCKET_FAULT",
     "HOCKET_TRACE",
     "HOCKET_HOST",
+    "MLX_JACCL_COORDINATOR",
+    "MLX_WORLD_SIZE",
+    "NCCL_HOST_IP",
+    "NCCL_PORT",
+    "LOCAL_WORLD_SIZE",
+    "TORCHELASTIC_RUN_ID",
+    "OMPI_COMM_WORLD_LOCAL_SIZE",
+    "PMIX_NAMESPACE",
+    "PMIX_RANK",
+    "OMPI_MCA_ess",
+    "MPI_LOCALNRANKS",
+    "PMI_FD",
+    "PMI_JOBID",
+    "SLURM_JOB_ID",
+    "SLURM_STEP_ID",
+    "SLURM_STEP_NODELIST",
+    "SLURM_NODELIST",
+    "MLX_IBV_DEVICES",
 };
-enum { NAMES = sizeof names / sizeof names[0], FIRST_FILE = 18, LAST_FILE = 20, VALUE_MAX = 8192 };
+enum {
+    NAMES = sizeof names / sizeof names[0],
+    FIRST_FILE = 18,
+    LAST_FILE = 20, /* and the last of all */
+    VALUE_MAX = 8192
+};
 
 static int the_file(void)
 {
@@ -80,12 +105,12 @@ static void set_variables(fuzz_input *input)
     while (input->left > 0) {
         uint8_t letter = fuzz_byte(input);
         char *text = fuzz_text(input, '\n');
-        int which = (letter - 'a') & 0x1F;
+        int which = (letter - 'a') & 0x3F;
         if (letter == '*') {
             fill_file(text);
         } else if (which < NAMES) {
             snprintf(value, sizeof value, "%s", text);
-            if (which >= FIRST_FILE && which <= LAST_FILE)
+            if ((which >= FIRST_FILE && which <= LAST_FILE) || which == NAMES - 1)
                 name_file(text, value);
             setenv(names[which], value, 1);
         }
@@ -107,6 +132,10 @@ static void check(const hk_settings *settings, hocket_status status)
                                                 settings->secret_length <= HK_SECRET_MAX));
     FUZZ_CHECK(memchr(settings->backend, 0, sizeof settings->backend) != NULL);
     FUZZ_CHECK(memchr(settings->coordinator, 0, sizeof settings->coordinator) != NULL);
+    for (int i = 0; settings->job != 0 && i < HK_PORT_CHOICES; i++) {
+        char one[HK_COORDINATOR_MAX];
+        FUZZ_CHECK(hk_address_choice(settings->coordinator, i, one, sizeof one));
+    }
     FUZZ_CHECK(memchr(settings->hostfile, 0, sizeof settings->hostfile) != NULL);
     FUZZ_CHECK(memchr(settings->fault, 0, sizeof settings->fault) != NULL);
     FUZZ_CHECK(memchr(settings->trace, 0, sizeof settings->trace) != NULL);
