@@ -33,6 +33,13 @@ missing_packages() {
     find_python >/dev/null || echo "python3-pip python"
 }
 
+# What only some of hocket is built from: one line for each MPI that is missing.
+missing_mpi() {
+    has mpicc.openmpi || [ "$(uname -s)" = Darwin ] || printf '%s\n' "libopenmpi-dev -" "openmpi-bin -"
+    has mpicc.mpich || [ "$(uname -s)" = Darwin ] || printf '%s\n' "libmpich-dev -" "mpich -"
+    has mpicc || [ "$(uname -s)" != Darwin ] || echo "- open-mpi"
+}
+
 install_with_apt() {
     local root=env
     if [ "$(id -u)" != 0 ]; then
@@ -59,6 +66,21 @@ install_system_packages() {
     exit 1
 }
 
+# hocket is built without, where they cannot be had.
+install_mpi() {
+    local column=1 packages
+    [ "$(uname -s)" = Darwin ] && column=2
+    packages=$(missing_mpi | cut -d' ' -f$column | grep -v '^-$' | sort -u || true)
+    [ -n "$packages" ] || return 0
+    echo "deps: installing" $packages >&2
+    if has apt-get && install_with_apt $packages >&2; then
+        return 0
+    elif has brew && brew install $packages >&2; then
+        return 0
+    fi
+    echo "deps: without $(echo $packages): there will be no module for that MPI" >&2
+}
+
 install_mlx() {
     local package=mlx-cpu
     [ "$(uname -s)" = Darwin ] && package=mlx-metal
@@ -69,4 +91,5 @@ install_mlx() {
 }
 
 install_system_packages
+install_mpi
 install_mlx
