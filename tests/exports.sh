@@ -19,9 +19,9 @@ if [ "$(uname -s)" = Darwin ]; then
 fi
 
 exported=0
-for library in "$build/lib/libhocket.$suffix" "$build/lib/libhocket-mlx.$suffix"; do
+for library in "$build/lib/libhocket.$suffix" "$build"/lib/libhocket-{mlx,openmpi,mpich}."$suffix"; do
     if [ ! -e "$library" ]; then
-        [ "$library" = "$build/lib/libhocket-mlx.$suffix" ] || fault "$library was not built"
+        [ "$library" != "$build/lib/libhocket.$suffix" ] || fault "$library was not built"
         continue
     fi
     while read -r name; do

@@ -183,9 +183,9 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
 /* Joins the world: meets the other ranks and returns when all are connected. config may be NULL.
  *
  * Backends: any (the best that is there), shm (ranks that share hosts), tcp, local (threads), ring
- * (tcp, also from MLX's hostfile), jaccl, mpi, nccl, and MLX's own engines: mlx, mlx:any, mlx:ring,
- * mlx:mpi, mlx:jaccl, mlx:nccl. hocket_is_available says which are there; docs/mlx.md what MLX's
- * cannot promise.
+ * (tcp, also from MLX's hostfile), jaccl, mpi (under mpirun), nccl, and MLX's own engines: mlx,
+ * mlx:any, mlx:ring, mlx:mpi, mlx:jaccl, mlx:nccl. hocket_is_available says which are there;
+ * docs/mlx.md what MLX's cannot promise.
  *
  * What config leaves open comes from the environment: HOCKET_RANK, HOCKET_WORLD_SIZE,
  * HOCKET_COORDINATOR, HOCKET_BACKEND, HOCKET_HOSTFILE, HOCKET_SECRET_FILE, HOCKET_SECRET,

@@ -32,10 +32,9 @@ static void open_fast_blas(void)
 #endif
 }
 
-/* HOCKET_MLX_LIB, or the file beside the one that this function is in. */
-static bool find_library(char *path, size_t capacity)
+bool hk_plugin_path(const char *variable, const char *file, char *path, size_t capacity)
 {
-    const char *chosen = getenv("HOCKET_MLX_LIB");
+    const char *chosen = getenv(variable);
     if (chosen && chosen[0] != '\0')
         return (size_t)snprintf(path, capacity, "%s", chosen) < capacity;
     Dl_info self;
@@ -43,13 +42,13 @@ static bool find_library(char *path, size_t capacity)
         return false;
     const char *slash = strrchr(self.dli_fname, '/');
     int folder = slash ? (int)(slash - self.dli_fname) + 1 : 0;
-    return (size_t)snprintf(path, capacity, "%.*s" LIBRARY_FILE, folder, self.dli_fname) < capacity;
+    return (size_t)snprintf(path, capacity, "%.*s%s", folder, self.dli_fname, file) < capacity;
 }
 
 static void load(void)
 {
     char path[PATH_MAX];
-    if (!find_library(path, sizeof path)) {
+    if (!hk_plugin_path("HOCKET_MLX_LIB", LIBRARY_FILE, path, sizeof path)) {
         hk_error_set(&failure, HOCKET_ERR_UNAVAILABLE, "the path of %s is too long or unknown",
                      LIBRARY_FILE);
         return;

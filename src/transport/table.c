@@ -82,13 +82,12 @@ static const hk_backend hk_backend_mlx = {.name = "mlx",
                                           .open = mlx_open};
 static const hk_backend absent[] = {
     {.name = "verbs", .meets = true, .available = not_built, .open = cannot_open},
-    {.name = "mpi", .available = not_built, .open = cannot_open},
     {.name = "nccl", .meets = true, .available = not_built, .open = cannot_open},
 };
 
 static const hk_backend *const backends[] = {
     &hk_backend_local, &hk_backend_tcp, &hk_backend_shm, &hk_backend_mlx,
-    &absent[0],        &absent[1],      &absent[2],
+    &hk_backend_mpi,   &absent[0],      &absent[1],
 };
 
 /* === Looking up ============================================================================== */
