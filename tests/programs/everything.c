@@ -58,7 +58,7 @@ static void put(void *data, size_t i, hocket_dtype dtype, double value)
 
 static double value_of(int r, size_t i)
 {
-    return 1 + (double)((i + (size_t)r * 3) % 3);
+    return 1 + (double)((i + (size_t)r) % 3);
 }
 
 static double folded(hocket_reduce reduce, size_t i)
