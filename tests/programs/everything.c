@@ -117,6 +117,29 @@ static void check_reductions(void)
     }
 }
 
+/* Integers wrap: in vectors that are long enough for any kernel of an MPI. */
+static void check_wrapping(hocket_dtype dtype)
+{
+    enum { COUNT = 200 };
+    size_t item = hocket_dtype_size(dtype);
+    uint64_t top = dtype == HOCKET_INT8 || dtype == HOCKET_INT16 || dtype == HOCKET_INT32 ||
+                           dtype == HOCKET_INT64
+                       ? UINT64_MAX >> (65 - 8 * item)
+                       : UINT64_MAX >> (64 - 8 * item);
+    for (int reduce = HOCKET_SUM; reduce <= HOCKET_PROD; reduce += HOCKET_PROD - HOCKET_SUM) {
+        unsigned char data[COUNT * sizeof top], wanted[COUNT * sizeof top];
+        uint64_t all = top;
+        for (int r = 1; r < size; r++)
+            all = reduce == HOCKET_SUM ? all + top : all * top;
+        for (size_t i = 0; i < COUNT; i++) { /* little-endian, as all that this runs on */
+            memcpy(data + i * item, &top, item);
+            memcpy(wanted + i * item, &all, item);
+        }
+        OK(hocket_all_reduce(world, data, data, COUNT, dtype, (hocket_reduce)reduce));
+        expect(memcmp(data, wanted, COUNT * item) == 0, "integers wrap", dtype * 10 + reduce);
+    }
+}
+
 /* 256 + 1 in bfloat16 is 256 where each step is rounded: one of all ranks has the 256. */
 static void check_halves_and_nan(void)
 {
@@ -325,6 +348,8 @@ int main(int argc, char **argv)
         _exit(misbehave(argv[1]));
     int to = (rank + 1) % size, from = (rank + size - 1) % size;
     check_reductions();
+    for (int dtype = HOCKET_INT8; dtype <= HOCKET_UINT64; dtype++)
+        check_wrapping((hocket_dtype)dtype);
     check_halves_and_nan();
     check_blocks(1);
     check_blocks(COUNTS_MAX);

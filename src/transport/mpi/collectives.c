@@ -1,8 +1,9 @@
 /* MPI's own collectives, of the dtypes and reductions that MPI means as hocket does, by their
  * nonblocking forms, so that a call keeps its deadline.
  *
- * Not here, for hocket's algorithms: sums of halves, which MPI would round at each step, also by an
- * operation of ours; max and min of floats, in which MPI may lose a NaN; bool; the user's own.
+ * Not here, for hocket's algorithms: sums of small integers, which need not wrap; sums of halves,
+ * which MPI would round at each step, also by an operation of ours; max and min of floats, in which
+ * MPI may lose a NaN; bool; the user's own.
  *
  * All goes through scratch memory in pieces, which stays MPI's when a call fails. */
 #include "transport/mpi/world.h"
@@ -72,14 +73,11 @@ static size_t least(size_t a, size_t b)
 
 /* === Reductions =============================================================================== */
 
-/* Integers wrap, which C promises of the unsigned ones alone; the bits are the same. */
+/* Integers wrap, which C promises of the unsigned ones alone; the bits are the same. Those of 8 and
+ * 16 bits Open MPI adds up with instructions that stop at the largest. */
 static MPI_Datatype wrapping(hocket_dtype dtype)
 {
     switch (dtype) {
-    case HOCKET_INT8:
-    case HOCKET_UINT8: return MPI_UINT8_T;
-    case HOCKET_INT16:
-    case HOCKET_UINT16: return MPI_UINT16_T;
     case HOCKET_INT32:
     case HOCKET_UINT32: return MPI_UINT32_T;
     case HOCKET_INT64:
@@ -95,6 +93,8 @@ static MPI_Datatype comparing(hocket_dtype dtype)
     switch (dtype) {
     case HOCKET_INT8: return MPI_INT8_T;
     case HOCKET_INT16: return MPI_INT16_T;
+    case HOCKET_UINT8: return MPI_UINT8_T;
+    case HOCKET_UINT16: return MPI_UINT16_T;
     case HOCKET_INT32: return MPI_INT32_T;
     case HOCKET_INT64: return MPI_INT64_T;
     case HOCKET_FLOAT32:
