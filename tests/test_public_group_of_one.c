@@ -213,7 +213,7 @@ static void the_environment_says_it_too(void **state)
     harness_clear_environment();
 }
 
-static void a_world_that_only_mlx_can_read_is_no_group_of_one(void **state)
+static void a_file_of_devices_that_cannot_be_read_is_no_group_of_one(void **state)
 {
     (void)state;
     static const char *const backends[] = {"any", "tcp", "jaccl", "mlx", "mlx:jaccl"};
@@ -413,7 +413,7 @@ int main(void)
         cmocka_unit_test(wrong_configurations_are_refused),
         cmocka_unit_test(a_world_that_does_not_come_is_an_error),
         cmocka_unit_test(the_environment_says_it_too),
-        cmocka_unit_test(a_world_that_only_mlx_can_read_is_no_group_of_one),
+        cmocka_unit_test(a_file_of_devices_that_cannot_be_read_is_no_group_of_one),
         cmocka_unit_test(availability_has_a_reason),
         cmocka_unit_test(without_a_group_nothing_crashes),
         cmocka_unit_test(without_a_group_no_request_is_made),

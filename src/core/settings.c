@@ -220,8 +220,12 @@ static hocket_status read_rank_and_size(const hocket_config *config, const hk_la
         status = read_number(from->rank, 0, HK_WORLD_MAX - 1, &settings->rank);
     if (status != HOCKET_OK || from->size == NULL)
         return status;
-    if (starter != NULL && from->size == starter->devices)
-        return hk_devices_count(hk_variable(starter->devices), &settings->world_size);
+    if (starter != NULL && from->size == starter->devices) {
+        status = hk_devices_count(hk_variable(from->size), &settings->world_size);
+        if (status != HOCKET_OK)
+            hk_fail_prefix("%s: ", from->size);
+        return status;
+    }
     return read_number(from->size, 1, HK_WORLD_MAX, &settings->world_size);
 }
 
