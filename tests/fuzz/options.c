@@ -3,8 +3,6 @@
 #include "input.h"
 #include "launch.h"
 
-#include <unistd.h>
-
 enum { WORDS_MAX = 64 };
 
 extern const hk_command hk_command_run;
@@ -12,33 +10,19 @@ const hk_command *const hk_commands[] = {&hk_command_run, NULL};
 
 /* === What `hocket run` would do next ========================================================== */
 
-int hk_guard(const hk_launch *launch)
+int hk_job_run(const hk_launch *launch)
 {
+    int ranks = 0;
     FUZZ_CHECK(launch->world_size >= 1 && launch->world_size <= HK_RANKS_MAX);
-    FUZZ_CHECK(launch->stdin_rank >= HK_STDIN_NONE && launch->stdin_rank < launch->world_size);
-    FUZZ_CHECK(launch->timeout_s >= 0 && launch->threads >= 1);
+    FUZZ_CHECK(launch->stdin_rank >= HK_STDIN_ALL && launch->stdin_rank < launch->world_size);
+    FUZZ_CHECK(launch->timeout_s >= 0 && launch->ssh != NULL);
     FUZZ_CHECK(launch->backend != NULL && launch->program[0] != NULL);
     for (int i = 0; i < launch->env.count; i++)
         FUZZ_CHECK(strchr(launch->env.items[i], '=') > launch->env.items[i]);
+    for (int i = 0; i < launch->hosts.count; i++)
+        ranks += launch->hosts.items[i].ranks;
+    FUZZ_CHECK(ranks == launch->world_size);
     return 0;
-}
-
-int hk_port_hold(int *port)
-{
-    *port = 1;
-    return dup(0);
-}
-
-char *hk_mlx_hostfile_write(const int *ports, int count)
-{
-    for (int i = 0; i < count; i++)
-        FUZZ_CHECK(ports[i] == 1);
-    return strdup("/there is no such folder/hostfile");
-}
-
-int hk_cores(void)
-{
-    return 4;
 }
 
 /* ============================================================================================== */

@@ -12,9 +12,9 @@ const hk_backend hk_backends[] = {
     {.name = "local",
      .cannot = "its ranks are threads of one process; tcp is for processes of one host"},
     {.name = "tcp"},
-    {.name = "ring"},
+    {.name = "ring", .mlx_ring = true},
     {.name = "shm"},
-    {.name = "jaccl"},
+    {.name = "jaccl", .jaccl = true},
     {.name = "mpi",
      .cannot = "MPI's ranks start under mpirun: `mpirun -n 4 PROGRAM`, with "
                "HOCKET_BACKEND=mpi"},
@@ -24,6 +24,7 @@ const hk_backend hk_backends[] = {
     {.name = "mlx:ring", .mlx_ring = true},
     {.name = "mlx:mpi", .cannot = "MLX's mpi starts under mpirun: `mpirun -n 4 PROGRAM`"},
     {.name = "mlx:jaccl",
+     .jaccl = true,
      .cannot = "MLX's jaccl wants a host with RDMA over Thunderbolt for each rank, not one host "
                "for all"},
     {.name = "mlx:nccl"},

@@ -7,6 +7,7 @@
 typedef struct hk_backend {
     const char *name;
     bool mlx_ring;      /* its ranks meet through MLX's ring hostfile */
+    bool jaccl;         /* they meet through MLX's device matrix, where the hostfile has one */
     const char *cannot; /* why `hocket run` cannot start its ranks on this host; NULL: it can */
 } hk_backend;
 

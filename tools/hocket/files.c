@@ -71,21 +71,13 @@ bool hk_write_all(int fd, const char *bytes, size_t length)
     return true;
 }
 
-/* [["127.0.0.1:40001"], ["127.0.0.1:40002"]] */
-char *hk_mlx_hostfile_write(const int *ports, int count)
+char *hk_temporary_text(const char *text)
 {
     char *path;
     int fd = hk_temporary_file(&path);
     if (fd < 0)
         return NULL;
-    bool written = hk_write_all(fd, "[", 1);
-    for (int rank = 0; rank < count && written; rank++) {
-        char entry[64];
-        int length =
-            snprintf(entry, sizeof entry, "%s[\"127.0.0.1:%d\"]", rank ? ", " : "", ports[rank]);
-        written = hk_write_all(fd, entry, (size_t)length);
-    }
-    written = written && hk_write_all(fd, "]\n", 2);
+    bool written = hk_write_all(fd, text, strlen(text));
     int error = errno;
     close(fd);
     if (!written) {

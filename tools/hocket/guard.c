@@ -1,96 +1,104 @@
-/* No rank outlives the launcher, even one that is killed by SIGKILL, which nobody can catch. So the
- * launcher is two processes:
+/* hocket agent: the agent of a host behind a remote shell. Not for people, so help does not list
+ * it.
  *
- *   front   what the user started. Passes signals on and returns the job's exit status.
- *   job     its child, in a session of its own, so that a terminal's signals reach it once, from
- *           front. Parent of the ranks.
+ * No rank outlives its agent, even one that is killed by SIGKILL, which nobody can catch. So the
+ * agent there is two processes:
  *
- * Front holds the only write end of a pipe, the lifeline. When front dies in whatever way, the pipe
- * hangs up and job ends everything. When job dies, front sees it as its parent and kills the ranks'
- * process groups, which it knows from a shared table. */
+ *   guard   what the remote shell started. Waits for the agent and holds the lifeline.
+ *   agent   its child, in a session of its own. Parent of the ranks.
+ *
+ * When guard dies in whatever way, the lifeline hangs up and the agent ends everything. When the
+ * agent dies, guard kills the ranks' process groups, which it knows from a shared table. On front's
+ * host, front is guard. */
+#include "agent.h"
 #include "launch.h"
+#include "remote.h"
 #include "words.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void nothing(int number)
-{
-    (void)number;
-}
+#define FD_MIN 10 /* above what a shell or a script uses */
 
-/* Blocks and lists what front waits for. Some systems forget blocked signals that have no handler
- * and would be ignored, so each has one. */
-static void block_signals(sigset_t *set)
+static int watch_over(pid_t agent, const volatile pid_t *groups)
 {
-    static const int numbers[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
-    sigemptyset(set);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        struct sigaction action = {.sa_handler = nothing}, before;
-        sigaction(numbers[i], NULL, &before);
-        if (numbers[i] == SIGHUP && before.sa_handler == SIG_IGN)
-            continue; /* under nohup */
-        sigaction(numbers[i], &action, NULL);
-        sigaddset(set, numbers[i]);
+    int status;
+    while (waitpid(agent, &status, 0) < 0) {
+        if (errno != EINTR)
+            return HK_EXIT_LAUNCHER;
     }
-    sigprocmask(SIG_BLOCK, set, NULL);
-}
-
-static int clean_up_after(const hk_launch *launch, int number)
-{
-    hk_complain("run", "The process that looks after the ranks was ended by signal %d.", number);
-    for (int rank = 0; rank < launch->world_size; rank++) {
-        if (launch->groups[rank])
-            kill(-launch->groups[rank], SIGKILL);
-    }
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status);
+    hk_complain("agent", "The process that looks after the ranks was ended by signal %d.",
+                WTERMSIG(status));
+    hk_agent_clean_up(groups);
     return HK_EXIT_LAUNCHER;
 }
 
-static int wait_for(const hk_launch *launch, pid_t job, const sigset_t *set)
+/* Frames keep the pipes to front for themselves: what else would be written there goes to standard
+ * error, and who reads finds nothing. */
+static bool take_pipes(int *in, int *out)
 {
-    for (;;) {
-        int number, status;
-        if (waitpid(job, &status, WNOHANG) == job) {
-            if (WIFEXITED(status))
-                return WEXITSTATUS(status);
-            return clean_up_after(launch, WTERMSIG(status));
-        }
-        if (sigwait(set, &number) != 0 || number == SIGCHLD)
-            continue;
-        kill(job, number);
-        if (number == SIGTSTP)
-            kill(getpid(), SIGSTOP);
-    }
+    *in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, FD_MIN);
+    *out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, FD_MIN);
+    int nothing = open("/dev/null", O_RDWR);
+    if (*in < 0 || *out < 0 || nothing < 0)
+        return false;
+    if (fcntl(STDERR_FILENO, F_GETFD) < 0)
+        dup2(nothing, STDERR_FILENO);
+    bool taken = dup2(nothing, STDIN_FILENO) >= 0 && dup2(STDERR_FILENO, STDOUT_FILENO) >= 0;
+    if (nothing > STDERR_FILENO)
+        close(nothing);
+    return taken;
 }
 
-int hk_guard(const hk_launch *launch)
+static int run(const hk_command *self, int argc, char **argv)
 {
-    int lifeline[2];
-    sigset_t set;
-    if (pipe(lifeline) < 0) {
-        hk_complain("run", "The launcher could not be set up: %s.", strerror(errno));
+    (void)argv;
+    char line[HK_AGENT_LINE_MAX];
+    int in, out, lifeline[2];
+    if (argc > 1 || isatty(STDIN_FILENO)) {
+        hk_complain(self->name, "`hocket run` starts this on each host; it is not for people.");
+        return HK_EXIT_USAGE;
+    }
+    volatile pid_t *groups = hk_agent_groups();
+    hk_agent_line(line, sizeof line);
+    signal(SIGPIPE, SIG_IGN);
+    /* What a login has printed may have left its line open. */
+    if (!groups || !take_pipes(&in, &out) || pipe(lifeline) < 0 || !hk_write_all(out, "\n", 1) ||
+        !hk_write_all(out, line, strlen(line))) {
+        hk_complain(self->name, "The agent could not be set up: %s.", strerror(errno));
         return HK_EXIT_LAUNCHER;
     }
     fcntl(lifeline[0], F_SETFD, FD_CLOEXEC);
     fcntl(lifeline[1], F_SETFD, FD_CLOEXEC);
-    block_signals(&set);
-    pid_t job = fork();
-    if (job == 0) {
+    pid_t agent = fork();
+    if (agent == 0) {
         close(lifeline[1]);
         setsid();
-        exit(hk_job_run(launch, lifeline[0]));
+        hk_agent_start start = {
+            .in = in, .out = out, .lifeline = lifeline[0], .here = false, .groups = groups};
+        exit(hk_agent_run(&start));
     }
+    close(in);
+    close(out);
     close(lifeline[0]);
-    int status = HK_EXIT_LAUNCHER;
-    if (job > 0)
-        status = wait_for(launch, job, &set);
-    else
-        hk_complain("run", "The launcher could not be set up: %s.", strerror(errno));
-    close(lifeline[1]);
-    return status;
+    if (agent > 0)
+        return watch_over(agent, groups);
+    hk_complain(self->name, "The agent could not be set up: %s.", strerror(errno));
+    return HK_EXIT_LAUNCHER;
 }
+
+const hk_command hk_command_agent = {
+    .name = "agent",
+    .synopsis = "",
+    .summary = "start the ranks of a host for `hocket run`",
+    .options = (const hk_option[]){{0}},
+    .run = run,
+};

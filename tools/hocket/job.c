@@ -1,165 +1,110 @@
 /* The life of a job: ranks start, their output is passed on, and all of it ends.
  *
- *   RUNNING ──a rank fails──> WARNED ──2 s──> ENDING ──2 s──> KILLED
- *      │                         │              ^
- *      └── a signal, --timeout, the front process is gone ──┘
- *   in any phase: no rank is left ──> LEFTOVERS ──1 s──> LEFTOVERS_KILLED ──> FLUSHING
+ *   MEETING ──all agents are there──> RUNNING ──a rank fails──> WARNED ──2 s──> ENDING ──2 s──>
+ * KILLED └───────── a signal, --timeout ──────────┘ in any phase: no rank is left ──> FINISHING
+ * ──every agent is gone──> FLUSHING
  *
  * WARNED gives the other ranks time to say what they saw. ENDING begins with SIGTERM, or with the
- * signal that came, to each rank's process group; KILLED with SIGKILL. LEFTOVERS are what
- * the ranks started and did not end. FLUSHING waits for whoever reads our output. One loop sleeps
- * in poll until a rank writes, a signal comes or the phase's time is over.
+ * signal that came, to each rank's process group; KILLED with SIGKILL. In FINISHING the agents end
+ * what ranks left behind. FLUSHING waits for whoever reads our output.
  *
- * A rank that has ended stays a zombie until LEFTOVERS, which keeps the number of its group from
- * being given to anyone else. */
-#include "launch.h"
-#include "output.h"
-#include "platform.h"
+ * This process, front, is what the user started. It has no ranks of its own: an agent on each host
+ * does (agent.c), this host's too. When front dies in whatever way, the agents' input hangs up and
+ * they end everything. When an agent dies, front kills the ranks' process groups where that is
+ * here, and counts the host as lost where it is not. */
+#include "job.h"
+
+#include "signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#define MEETING_MS 60000  /* for all agents to answer */
 #define WARNED_MS 2000    /* for the other ranks to say what they saw */
 #define ENDING_MS 2000    /* from SIGTERM to SIGKILL */
-#define LEFTOVERS_MS 1000 /* the same for what ranks left behind */
 #define KILLED_MS 1000    /* from SIGKILL until we stop waiting for a death */
-#define NAP_MS 20         /* between looks for what is no child of ours and so sends no signal */
-#define FOREVER INT64_MAX
-#define CHILDREN_MAX 1024 /* killed in one go; more are found by the next look */
+#define FINISHING_MS 8000 /* for agents, which take 3 seconds at most, and the way to them */
+#define HANG_UP_MS 2000   /* for ssh to end when its agent has */
+#define LAST_LINES 3      /* of a rank's standard error, in the line about its end */
 
-typedef enum phase { RUNNING, WARNED, ENDING, KILLED, LEFTOVERS, LEFTOVERS_KILLED, FLUSHING } phase;
-
-typedef struct rank_state {
-    pid_t pid;  /* 0: never started */
-    bool ended; /* and stays a zombie until collected */
-    int status; /* its exit status, as the launcher would return it */
-    int signal; /* what ended it; 0: it exited */
-    hk_stream out, err;
-} rank_state;
-
-typedef struct job {
-    const hk_launch *launch;
-    rank_state *ranks;
-    int started, running;
-    phase phase;
-    int64_t phase_ends_ms; /* FOREVER: when something happens */
-    int64_t timeout_ms;    /* when --timeout is over */
-    int status;            /* what the job exits with */
-    bool decided;          /* status is settled: what happens later are consequences */
-    bool orphaned;         /* the front process is gone */
-    bool hurried;          /* do not wait for whoever reads our output */
-    int signals, lifeline; /* read ends */
-    hk_sink sinks[2];      /* stdout and stderr */
-    hk_sink *out, *err;    /* the same one where both go to one file */
-    struct pollfd *fds;
-    hk_stream **fd_streams; /* whose pipe fds[i] is; NULL: not a stream */
-} job;
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void enter(job *job, phase phase, int64_t duration_ms)
+static void enter(hk_job *job, hk_phase phase, int64_t duration_ms)
 {
     job->phase = phase;
-    job->phase_ends_ms = duration_ms == FOREVER ? FOREVER : now_ms() + duration_ms;
+    job->phase_ends_ms = duration_ms == HK_FOREVER ? HK_FOREVER : hk_now_ms() + duration_ms;
 }
 
-static void decide(job *job, int status)
+void hk_job_decide(hk_job *job, int status)
 {
     if (!job->decided)
         job->status = status;
     job->decided = true;
 }
 
+void hk_job_say(hk_job *job, const char *format, ...)
+{
+    char line[2000];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    hk_sink_say(job->streams[1], "%s", line);
+}
+
+static void end_ranks(hk_job *job, int number)
+{
+    hk_front_tell_all(job, HK_FRAME_SIGNAL, (uint32_t)number);
+    if (number == SIGKILL)
+        enter(job, HK_KILLED, KILLED_MS);
+    else
+        enter(job, HK_ENDING, ENDING_MS);
+}
+
+/* Nothing is started any more, and who starts now ends at once. */
+static void give_up(hk_job *job, int status)
+{
+    hk_job_decide(job, status);
+    if (job->phase < HK_ENDING)
+        end_ranks(job, SIGTERM);
+}
+
 /* === Signals ================================================================================== */
 
-static int signal_pipe[2] = {-1, -1};
-
-/* The number goes through a pipe to the loop. When the pipe is full, enough is waiting there. */
-static void on_signal(int number)
+/* Stops with the ranks, as a shell's user expects of Ctrl-Z. */
+static void stop(hk_job *job)
 {
-    int error = errno;
-    unsigned char byte = (unsigned char)number;
-    ssize_t written = write(signal_pipe[1], &byte, 1);
-    (void)written;
-    errno = error;
-}
-
-static bool catch_signals(void)
-{
-    static const int numbers[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
-    if (pipe(signal_pipe) < 0)
-        return false;
-    sigset_t none;
-    sigemptyset(&none);
-    for (int end = 0; end < 2; end++) {
-        fcntl(signal_pipe[end], F_SETFD, FD_CLOEXEC);
-        fcntl(signal_pipe[end], F_SETFL, O_NONBLOCK);
-    }
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
-        sigaction(numbers[i], NULL, &before);
-        /* nohup's wish. An ignored SIGINT, which shells give to background jobs, is no wish. */
-        if (numbers[i] == SIGHUP && before.sa_handler == SIG_IGN)
-            continue;
-        sigaction(numbers[i], &action, NULL);
-    }
-    signal(SIGPIPE, SIG_IGN);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    return true;
-}
-
-static void signal_ranks(const job *job, int number)
-{
-    for (int rank = 0; rank < job->started; rank++)
-        kill(-job->ranks[rank].pid, number);
-    /* A stopped process takes note of a signal only when it goes on. */
-    if (number != SIGSTOP && number != SIGKILL && number != SIGCONT)
-        signal_ranks(job, SIGCONT);
-}
-
-static void end_ranks(job *job, int number)
-{
-    signal_ranks(job, number);
-    if (number == SIGKILL)
-        enter(job, KILLED, KILLED_MS);
-    else
-        enter(job, ENDING, ENDING_MS);
+    hk_front_tell_all(job, HK_FRAME_SIGNAL, SIGSTOP);
+    hk_front_flush(job);
+    kill(getpid(), SIGSTOP);
 }
 
 /* The user's signal: the first is passed on, the second ends the waiting. */
-static void take_signal(job *job, int number)
+static void take_signal(hk_job *job, int number)
 {
     switch (number) {
     case SIGCHLD: return; /* it has ended the nap, which is enough */
-    case SIGTSTP: signal_ranks(job, SIGSTOP); return;
-    case SIGCONT: signal_ranks(job, SIGCONT); return;
+    case SIGTSTP: stop(job); return;
+    case SIGCONT: hk_front_tell_all(job, HK_FRAME_SIGNAL, SIGCONT); return;
     }
-    if (job->phase < ENDING) {
-        decide(job, HK_EXIT_SIGNAL + number);
+    if (job->phase < HK_ENDING) {
+        hk_job_decide(job, HK_EXIT_SIGNAL + number);
         end_ranks(job, number);
-    } else if (job->phase < LEFTOVERS) {
+    } else if (job->phase < HK_FINISHING) {
         end_ranks(job, SIGKILL);
     } else {
-        decide(job, HK_EXIT_SIGNAL + number);
+        hk_job_decide(job, HK_EXIT_SIGNAL + number);
+        hk_front_tell_all(job, HK_FRAME_FINISH, 1);
         job->hurried = true;
     }
 }
 
-static void take_signals(job *job)
+static void take_signals(hk_job *job)
 {
     unsigned char numbers[64];
     ssize_t got = read(job->signals, numbers, sizeof numbers);
@@ -167,114 +112,98 @@ static void take_signals(job *job)
         take_signal(job, numbers[i]);
 }
 
-/* === Ranks ==================================================================================== */
+/* === Ranks that fail ========================================================================== */
 
-static bool start_rank(job *job, int rank, const char *secret)
+/* " on HOST", where there are several. */
+static void on_host(const hk_job *job, int rank, char *text, size_t size)
 {
-    const hk_launch *launch = job->launch;
-    rank_state *state = &job->ranks[rank];
-    char why[512];
-    int out, err, status;
-    pid_t pid = hk_spawn(launch, rank, secret, &out, &err, why, sizeof why, &status);
-    if (pid < 0) {
-        hk_sink_say(job->err, "%s", why);
-        decide(job, status);
-        return false;
-    }
-    state->pid = pid;
-    job->started++;
-    job->running++;
-    /* A prompt of the only rank, or of the one at the terminal, is shown before its line ends. */
-    bool live = launch->world_size == 1 || (rank == launch->stdin_rank && isatty(STDIN_FILENO));
-    bool opened = hk_stream_open(&state->out, job->out, out, rank, launch->tag_output, live);
-    if (!hk_stream_open(&state->err, job->err, err, rank, launch->tag_output, live) || !opened) {
-        hk_sink_say(job->err, "There is no memory for the output of rank %d.", rank);
-        decide(job, HK_EXIT_LAUNCHER);
-        return false;
-    }
-    return true;
+    text[0] = '\0';
+    if (job->link_count > 1)
+        snprintf(text, size, " on %s", job->links[job->ranks[rank].link].host->name);
 }
 
-static void start_ranks(job *job)
+/* The last lines of a rank's standard error as a sentence, for whom many hosts speak at once. */
+static void last_words(const hk_job *job, int rank, char *text, size_t size)
 {
-    char secret[HK_SECRET_TEXT];
-    bool started = hk_secret_make(secret);
-    if (!started) {
-        hk_sink_say(job->err, "There is no secret for the job: %s.", strerror(errno));
-        decide(job, HK_EXIT_LAUNCHER);
+    const hk_rank_state *state = &job->ranks[rank];
+    size_t end = state->last_length, begin;
+    text[0] = '\0';
+    while (end > 0 && strchr("\r\n ", state->last[end - 1]))
+        end--;
+    if (end == 0 || job->link_count == 1)
+        return;
+    int lines = 1;
+    for (begin = end; begin > 0; begin--) {
+        if (state->last[begin - 1] == '\n' && lines++ == LAST_LINES)
+            break;
     }
-    for (int rank = 0; started && rank < job->launch->world_size; rank++)
-        started = start_rank(job, rank, secret);
-    hk_secret_wipe(secret);
-    if (!started)
-        end_ranks(job, SIGTERM);
+    /* Not from the middle of a character, when it is longer than what is kept. */
+    while (begin < end && ((unsigned char)state->last[begin] & 0xC0) == 0x80)
+        begin++;
+    size_t at = (size_t)snprintf(text, size, " It said last: ");
+    for (; begin < end && at + 4 < size; begin++) {
+        unsigned char c = (unsigned char)state->last[begin];
+        if (c == '\n' && begin + 1 < end)
+            at += (size_t)snprintf(text + at, size - at, " / ");
+        else if (c >= ' ' && c != 0x7f)
+            text[at++] = (char)c;
+    }
+    text[at] = '\0';
 }
 
-/* Passes on what a stream holds right now. */
-static void drain(hk_stream *stream)
+static void report_failure(hk_job *job, int rank)
 {
-    while (stream->fd >= 0 && !hk_sink_is_full(stream->sink) && hk_stream_pump(stream)) {
-    }
-}
-
-static void report_failure(job *job, int rank)
-{
-    const rank_state *state = &job->ranks[rank];
+    const hk_rank_state *state = &job->ranks[rank];
     const char *then = "";
+    char where[300], last[HK_LAST_WORDS + 64], how[64];
     if (job->launch->keep_going)
         then = job->running > 0 ? " The others go on." : "";
     else if (job->running > 0)
         then = " The others have 2 seconds to end by themselves.";
-    if (!state->signal) {
-        hk_sink_say(job->err, "Rank %d exited with status %d.%s", rank, state->status, then);
-        return;
-    }
-    const char *name = hk_signal_name(state->signal);
-    char unnamed[32];
-    snprintf(unnamed, sizeof unnamed, "signal %d", state->signal);
-    hk_sink_say(job->err, "Rank %d was ended by %s.%s", rank, name ? name : unnamed, then);
+    on_host(job, rank, where, sizeof where);
+    last_words(job, rank, last, sizeof last);
+    const char *name = state->signal ? hk_signal_name(state->signal) : NULL;
+    if (!state->signal)
+        snprintf(how, sizeof how, "exited with status %d", state->status);
+    else if (name)
+        snprintf(how, sizeof how, "was ended by %s", name);
+    else
+        snprintf(how, sizeof how, "was ended by signal %d", state->signal);
+    hk_job_say(job, "Rank %d%s %s.%s%s", rank, where, how, then, last);
 }
 
-static void take_failure(job *job, int rank)
+static void take_failure(hk_job *job, int rank)
 {
-    rank_state *state = &job->ranks[rank];
-    bool tell = !job->decided || (job->launch->keep_going && job->phase == RUNNING);
-    decide(job, state->status);
+    bool tell = !job->decided || (job->launch->keep_going && job->phase == HK_RUNNING);
+    hk_job_decide(job, job->ranks[rank].status);
     if (!tell)
         return;
-    drain(&state->out); /* its own last words come before ours */
-    drain(&state->err);
     report_failure(job, rank);
     if (!job->launch->keep_going)
-        enter(job, WARNED, WARNED_MS);
+        enter(job, HK_WARNED, WARNED_MS);
 }
 
-/* Sees whether rank has ended, and leaves the zombie where it is. */
-static bool has_ended(rank_state *state)
-{
-    siginfo_t info = {0};
-    if (waitid(P_PID, (id_t)state->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || !info.si_pid)
-        return false;
-    state->ended = true;
-    state->signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
-    state->status = state->signal ? HK_EXIT_SIGNAL + state->signal : info.si_status;
-    return true;
-}
-
-/* Looks for deaths. Of those seen at once, a rank that a signal ended is taken to be the first: the
+/* Looks at deaths. Of those seen at once, a rank that a signal ended is taken to be the first: the
  * others have reasons to exit because of it, but not the other way round. */
-static void look_at_ranks(job *job)
+static void look_at_ranks(hk_job *job)
 {
     int first_exited = -1, first_killed = -1;
-    for (int rank = 0; rank < job->started; rank++) {
-        rank_state *state = &job->ranks[rank];
-        if (state->ended || !has_ended(state))
+    for (int rank = 0; rank < job->launch->world_size; rank++) {
+        hk_rank_state *state = &job->ranks[rank];
+        if (!state->fresh)
             continue;
-        job->running--;
+        state->fresh = false;
         if (state->signal && first_killed < 0)
             first_killed = rank;
         if (state->status && !state->signal && first_exited < 0)
             first_exited = rank;
+    }
+    if (job->broken && job->phase < HK_ENDING)
+        end_ranks(job, SIGTERM);
+    if (job->lost) {
+        job->lost = false;
+        if (job->phase < HK_WARNED)
+            enter(job, job->launch->hosts.count > 1 ? HK_WARNED : HK_KILLED, WARNED_MS);
     }
     if (first_killed >= 0)
         take_failure(job, first_killed);
@@ -284,99 +213,85 @@ static void look_at_ranks(job *job)
 
 /* === The end ================================================================================== */
 
-/* Sends number to whatever is left: members of the ranks' groups, and processes that had left them
- * and were adopted. Returns whether anything is. */
-static bool signal_leftovers(job *job, int number)
+static bool sinks_are_empty(const hk_job *job)
 {
-    bool any = false;
-    while (waitpid(-1, NULL, WNOHANG) > 0) {
-    }
-    for (int rank = 0; rank < job->launch->world_size; rank++) {
-        volatile pid_t *group = &job->launch->groups[rank];
-        if (*group && kill(-*group, number) < 0)
-            *group = 0;
-        any = any || *group;
-    }
-    pid_t children[CHILDREN_MAX];
-    int count = hk_children(children, CHILDREN_MAX);
-    for (int i = 0; i < count; i++)
-        kill(children[i], number);
-    return any || count > 0;
+    return job->streams[0]->waiting.length == 0 && job->streams[1]->waiting.length == 0;
 }
 
-static bool output_is_done(const job *job)
+static void finish(hk_job *job)
 {
-    for (int rank = 0; rank < job->started; rank++) {
-        if (job->ranks[rank].out.fd >= 0 || job->ranks[rank].err.fd >= 0)
-            return false;
-    }
-    return job->out->length == 0 && job->err->length == 0;
+    hk_front_abandon(job);
+    hk_front_tell_all(job, HK_FRAME_FINISH, 0);
+    enter(job, HK_FINISHING, FINISHING_MS);
 }
 
-/* Whether to go on waiting until all output is written. A pipe without an end is held open by a
- * process that is out of reach; it gets one more moment, while a slow reader gets all the time. */
-static bool keep_flushing(job *job, bool over)
+/* Agents are not over while they have output that our reader does not take: it gets all the time.
+ */
+static bool leave_finishing(hk_job *job, bool over)
 {
-    if (output_is_done(job) || job->hurried)
-        return false;
-    if (!over)
+    if (hk_front_is_over(job)) {
+        enter(job, HK_FLUSHING, HK_FOREVER);
         return true;
-    if (job->orphaned || (job->out->length == 0 && job->err->length == 0))
+    }
+    if (job->hurried && sinks_are_empty(job) && !over)
+        return true;
+    if (job->hurried)
         return false;
-    enter(job, FLUSHING, KILLED_MS);
+    if (over && sinks_are_empty(job)) {
+        hk_job_say(job, "An agent did not end in time.");
+        hk_job_decide(job, HK_EXIT_LAUNCHER);
+        enter(job, HK_FLUSHING, HK_FOREVER);
+    } else if (over) {
+        enter(job, HK_FINISHING, FINISHING_MS);
+    }
     return true;
 }
 
 /* What there is to do when the phase's time is over, or what it waited for has happened. Returns
  * false when the job is over too. */
-static bool leave_phase(job *job, bool over)
+static bool leave_phase(hk_job *job, bool over)
 {
     switch (job->phase) {
-    case RUNNING: return true;
-    case WARNED:
+    case HK_MEETING:
+        if (hk_front_plan(job)) {
+            enter(job, HK_RUNNING, HK_FOREVER);
+        } else if (over) {
+            hk_job_say(job, "Not all hosts answered in %d seconds.", MEETING_MS / 1000);
+            give_up(job, HK_EXIT_LAUNCHER);
+        }
+        return true;
+    case HK_RUNNING: return true;
+    case HK_WARNED:
         if (over)
             end_ranks(job, SIGTERM);
         return true;
-    case ENDING:
+    case HK_ENDING:
         if (over)
             end_ranks(job, SIGKILL);
         return true;
-    case KILLED: /* a rank that SIGKILL does not end hangs in the kernel */
+    case HK_KILLED: /* a rank that SIGKILL does not end hangs in the kernel */
         if (over)
-            enter(job, LEFTOVERS_KILLED, KILLED_MS);
+            finish(job);
         return true;
-    case LEFTOVERS:
-        if (!signal_leftovers(job, 0))
-            enter(job, FLUSHING, KILLED_MS);
-        else if (over || job->hurried)
-            enter(job, LEFTOVERS_KILLED, KILLED_MS);
-        return true;
-    case LEFTOVERS_KILLED:
-        if (!signal_leftovers(job, SIGKILL) || over)
-            enter(job, FLUSHING, KILLED_MS);
-        return true;
-    case FLUSHING: return keep_flushing(job, over);
+    case HK_FINISHING: return leave_finishing(job, over);
+    case HK_FLUSHING: return !job->hurried && !sinks_are_empty(job);
     }
     return false;
 }
 
 /* Moves to the next phase when its time has come. Returns false when the job is over. */
-static bool move_on(job *job)
+static bool move_on(hk_job *job)
 {
-    int64_t now = now_ms();
-    if (now >= job->timeout_ms && job->phase < ENDING) {
-        hk_sink_say(job->err, "The job took longer than %g seconds (--timeout).",
-                    job->launch->timeout_s);
-        decide(job, HK_EXIT_TIMEOUT);
-        end_ranks(job, SIGTERM);
+    int64_t now = hk_now_ms();
+    if (now >= job->timeout_ms && job->phase < HK_ENDING) {
+        hk_job_say(job, "The job took longer than %g seconds (--timeout).", job->launch->timeout_s);
+        give_up(job, HK_EXIT_TIMEOUT);
     }
-    if (job->phase < LEFTOVERS && job->running == 0) {
-        signal_leftovers(job, SIGTERM);
-        enter(job, LEFTOVERS, LEFTOVERS_MS);
-    }
-    phase before;
+    hk_phase before;
     bool going;
     do {
+        if (job->phase > HK_MEETING && job->phase < HK_FINISHING && job->running == 0)
+            finish(job);
         before = job->phase;
         going = leave_phase(job, now >= job->phase_ends_ms);
     } while (going && job->phase != before);
@@ -385,77 +300,51 @@ static bool move_on(job *job)
 
 /* === The loop ================================================================================= */
 
-static int nap_ms(const job *job)
-{
-    int64_t until = job->phase_ends_ms;
-    if (job->phase < ENDING && job->timeout_ms < until)
-        until = job->timeout_ms;
-    if (job->phase == LEFTOVERS || job->phase == LEFTOVERS_KILLED)
-        return NAP_MS;
-    if (until == FOREVER)
-        return -1;
-    int64_t left = until - now_ms();
-    return left < 0 ? 0 : left > 60000 ? 60000 : (int)left;
-}
-
-static int watch(job *job, int count, int fd, short events, hk_stream *stream)
-{
-    job->fds[count] = (struct pollfd){.fd = fd, .events = events};
-    job->fd_streams[count] = stream;
-    return count + 1;
-}
-
-static int watch_stream(job *job, int count, hk_stream *stream)
-{
-    if (stream->fd < 0 || hk_sink_is_full(stream->sink))
-        return count;
-    return watch(job, count, stream->fd, POLLIN, stream);
-}
-
-static void sleep_until_something(job *job)
-{
-    int count = watch(job, 0, job->signals, POLLIN, NULL);
-    count = watch(job, count, job->orphaned ? -1 : job->lifeline, POLLIN, NULL);
-    int sinks = count;
-    count = watch(job, count, job->out->length ? job->out->fd : -1, POLLOUT, NULL);
-    count = watch(job, count, job->err->length ? job->err->fd : -1, POLLOUT, NULL);
-    for (int rank = 0; rank < job->started; rank++) {
-        count = watch_stream(job, count, &job->ranks[rank].out);
-        count = watch_stream(job, count, &job->ranks[rank].err);
-    }
-    if (poll(job->fds, (nfds_t)count, nap_ms(job)) < 0)
-        return;
-    if (job->fds[1].revents) {
-        job->orphaned = true;
-        decide(job, HK_EXIT_LAUNCHER);
-        end_ranks(job, SIGTERM);
-    }
-    for (int i = sinks + 2; i < count; i++) {
-        if (job->fds[i].revents && !hk_sink_is_full(job->fd_streams[i]->sink))
-            hk_stream_pump(job->fd_streams[i]);
-    }
-}
-
 /* A reader that left (EPIPE) is no failure of ours; the ranks learn of it by SIGPIPE. */
-static void tell_of_lost_output(job *job, bool *told)
+static void tell_of_lost_output(hk_job *job, bool *told)
 {
-    int error = job->out->error;
+    int error = job->streams[0]->error;
     if (!error || error == EPIPE || *told)
         return;
     *told = true;
     if (!job->decided)
         job->status = HK_EXIT_LAUNCHER; /* unless a rank fails too */
-    hk_sink_say(job->err, "Cannot write the ranks' output: %s.", strerror(error));
+    hk_job_say(job, "Cannot write the ranks' output: %s.", strerror(error));
 }
 
-static void loop(job *job)
+/* Has the ranks wait for a slow reader, go on, or learn that nobody reads. */
+static void steer_flow(hk_job *job)
+{
+    for (int stream = 0; stream < 2; stream++) {
+        const hk_sink *sink = job->streams[stream];
+        enum hk_flow wanted = sink->error             ? HK_FLOW_CLOSE
+                              : hk_sink_is_full(sink) ? HK_FLOW_PAUSE
+                                                      : HK_FLOW_GO;
+        if (wanted == job->flow[stream] || job->phase == HK_MEETING)
+            continue;
+        job->flow[stream] = wanted;
+        hk_front_tell_all(job, HK_FRAME_FLOW, HK_FLOW(stream, wanted));
+    }
+}
+
+static int64_t next_time(const hk_job *job)
+{
+    if (job->phase < HK_ENDING && job->timeout_ms < job->phase_ends_ms)
+        return job->timeout_ms;
+    return job->phase_ends_ms;
+}
+
+static void loop(hk_job *job)
 {
     bool told = false;
     do {
-        hk_sink_flush(job->out);
-        hk_sink_flush(job->err);
+        hk_sink_flush(job->streams[0]);
+        hk_sink_flush(job->streams[1]);
         tell_of_lost_output(job, &told);
-        sleep_until_something(job);
+        if (job->phase == HK_FLUSHING && sinks_are_empty(job))
+            return; /* nothing would end a nap any more */
+        steer_flow(job);
+        hk_front_listen(job, next_time(job));
         take_signals(job);
         look_at_ranks(job);
     } while (move_on(job));
@@ -470,52 +359,121 @@ static bool same_file(int a, int b)
            one.st_ino == other.st_ino;
 }
 
-static bool open_job(job *job, const hk_launch *launch, int lifeline)
+/* Whether our own standard input is read here, for ranks that are not on this host or are many. */
+static bool reads_input(const hk_job *job)
 {
-    size_t ranks = (size_t)launch->world_size, fds = 2 * ranks + 4;
-    *job = (struct job){.launch = launch, .lifeline = lifeline, .phase_ends_ms = FOREVER};
-    job->timeout_ms =
-        launch->timeout_s > 0 ? now_ms() + (int64_t)(launch->timeout_s * 1000) : FOREVER;
-    job->out = &job->sinks[0];
-    job->err = same_file(STDOUT_FILENO, STDERR_FILENO) ? job->out : &job->sinks[1];
-    job->ranks = calloc(ranks, sizeof *job->ranks);
-    job->fds = calloc(fds, sizeof *job->fds);
-    job->fd_streams = calloc(fds, sizeof *job->fd_streams);
-    if (!job->ranks || !job->fds || !job->fd_streams || !hk_sink_open(job->out, STDOUT_FILENO) ||
-        (job->err != job->out && !hk_sink_open(job->err, STDERR_FILENO)) || !catch_signals()) {
-        hk_complain("run", "The launcher could not be set up: %s.", strerror(errno));
+    int rank = job->launch->stdin_rank;
+    if (rank == HK_STDIN_NONE)
+        return false;
+    return rank == HK_STDIN_ALL || !job->links[job->ranks[rank].link].here;
+}
+
+static bool open_copy(hk_job *job, int rank)
+{
+    char path[4096];
+    const char *folder = job->launch->output_dir;
+    job->ranks[rank].copy = -1;
+    if (!folder)
+        return true;
+    int length = snprintf(path, sizeof path, "%s/rank-%d.txt", folder, rank);
+    if (length >= 0 && (size_t)length < sizeof path)
+        job->ranks[rank].copy = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (job->ranks[rank].copy < 0)
+        hk_complain("run", "'%s' (--output-dir) cannot be written: %s.", path, strerror(errno));
+    return job->ranks[rank].copy >= 0;
+}
+
+static bool open_ranks(hk_job *job)
+{
+    const hk_launch *launch = job->launch;
+    int rank = 0;
+    if (launch->output_dir && mkdir(launch->output_dir, 0777) < 0 && errno != EEXIST) {
+        hk_complain("run", "The folder '%s' (--output-dir) cannot be made: %s.", launch->output_dir,
+                    strerror(errno));
         return false;
     }
-    job->signals = signal_pipe[0];
-    for (size_t rank = 0; rank < ranks; rank++)
-        job->ranks[rank].out.fd = job->ranks[rank].err.fd = -1;
+    for (int i = 0; i < job->link_count; i++) {
+        hk_link *link = &job->links[i];
+        *link = (hk_link){.host = &launch->hosts.items[i],
+                          .here = hk_host_is_here(&launch->hosts.items[i]),
+                          .first = rank,
+                          .to = -1,
+                          .from = -1,
+                          .words = -1,
+                          .words_stream = {.sink = job->streams[1], .copy = -1}};
+        for (int last = rank + link->host->ranks; rank < last; rank++) {
+            hk_rank_state *state = &job->ranks[rank];
+            state->link = i;
+            /* A prompt of the only rank, or of the one at the terminal, is shown before its line
+             * ends. */
+            bool live =
+                launch->world_size == 1 || (rank == launch->stdin_rank && isatty(STDIN_FILENO));
+            if (!open_copy(job, rank))
+                return false;
+            for (int stream = 0; stream < 2; stream++)
+                state->streams[stream] = (hk_stream){.sink = job->streams[stream],
+                                                     .rank = rank,
+                                                     .copy = state->copy,
+                                                     .tagged = launch->tag_output,
+                                                     .live = live};
+        }
+    }
     return true;
 }
 
-static void close_job(job *job)
+static bool open_job(hk_job *job, const hk_launch *launch)
 {
-    for (int rank = 0; rank < job->started; rank++) {
-        hk_stream_close(&job->ranks[rank].out);
-        hk_stream_close(&job->ranks[rank].err);
+    size_t ranks = (size_t)launch->world_size, links = (size_t)launch->hosts.count;
+    *job = (hk_job){.launch = launch, .phase_ends_ms = HK_FOREVER};
+    job->timeout_ms =
+        launch->timeout_s > 0 ? hk_now_ms() + (int64_t)(launch->timeout_s * 1000) : HK_FOREVER;
+    job->sinks[0].fd = STDOUT_FILENO;
+    job->sinks[1].fd = STDERR_FILENO;
+    job->streams[0] = &job->sinks[0];
+    job->streams[1] = same_file(STDOUT_FILENO, STDERR_FILENO) ? &job->sinks[0] : &job->sinks[1];
+    job->ranks = calloc(ranks, sizeof *job->ranks);
+    job->links = calloc(links, sizeof *job->links);
+    job->fds = calloc(4 + 3 * links, sizeof *job->fds);
+    if (!job->ranks || !job->links || !job->fds) {
+        hk_complain("run", "The launcher could not be set up: %s.", strerror(errno));
+        return false;
+    }
+    job->link_count = launch->hosts.count;
+    for (size_t rank = 0; rank < ranks; rank++)
+        job->ranks[rank].copy = -1;
+    return open_ranks(job);
+}
+
+static void close_job(hk_job *job)
+{
+    for (int i = 0; i < job->link_count; i++)
+        hk_link_close(&job->links[i]);
+    for (int rank = 0; job->link_count && rank < job->launch->world_size; rank++) {
+        hk_stream_close(&job->ranks[rank].streams[0]);
+        hk_stream_close(&job->ranks[rank].streams[1]);
+        if (job->ranks[rank].copy >= 0)
+            close(job->ranks[rank].copy);
     }
     hk_sink_close(&job->sinks[0]);
     hk_sink_close(&job->sinks[1]);
-    free(job->fd_streams);
     free(job->fds);
+    free(job->links);
     free(job->ranks);
 }
 
-int hk_job_run(const hk_launch *launch, int lifeline)
+int hk_job_run(const hk_launch *launch)
 {
-    job job;
+    hk_job job;
     int status = HK_EXIT_LAUNCHER;
-    hk_adopt_orphans();
-    if (open_job(&job, launch, lifeline)) {
-        start_ranks(&job);
-        loop(&job);
+    if (open_job(&job, launch) && hk_front_start(&job)) {
+        job.signals = hk_signals_catch();
+        job.reads_input = reads_input(&job);
+        enter(&job, HK_MEETING, MEETING_MS);
+        if (job.signals >= 0)
+            loop(&job);
+        for (int i = 0; i < job.link_count; i++)
+            hk_link_hang_up(&job.links[i], job.hurried ? 0 : HANG_UP_MS);
         status = job.status;
-        if (job.orphaned && launch->mlx_hostfile)
-            unlink(launch->mlx_hostfile);
     }
     close_job(&job);
     return status;

@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const hk_command hk_command_run, hk_command_bench, hk_command_doctor, hk_command_help;
+extern const hk_command hk_command_run, hk_command_bench, hk_command_doctor, hk_command_help,
+    hk_command_agent;
 
 const hk_command *const hk_commands[] = {&hk_command_run, &hk_command_bench, &hk_command_doctor,
                                          &hk_command_help, NULL};
@@ -43,6 +44,7 @@ int main(int argc, char **argv)
         hk_help_all();
         return 0;
     }
-    const hk_command *command = hk_command_find(argv[1]);
+    const hk_command *command =
+        strcmp(argv[1], hk_command_agent.name) == 0 ? &hk_command_agent : hk_command_find(argv[1]);
     return command ? command->run(command, argc - 1, argv + 1) : HK_EXIT_USAGE;
 }

@@ -1,5 +1,7 @@
 #include "output.h"
 
+#include "launch.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -10,55 +12,40 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TAG_BYTES 16       /* "[rank] ", and a newline before it */
-#define WORDS_BYTES 2048   /* a line of the launcher's own */
-#define WORDS_LINES_MAX 64 /* of them, waiting in a sink */
+#define TAG_BYTES 16     /* "[rank] " */
+#define WORDS_BYTES 2048 /* a line of the launcher's own */
 
 /* === Sinks ==================================================================================== */
 
-bool hk_sink_open(hk_sink *sink, int fd)
-{
-    /* Room for one stream's whole buffer above the limit, each byte of it an own tagged line. */
-    size_t capacity = HK_SINK_BYTES + HK_LINE_BYTES * (size_t)(TAG_BYTES + 1) +
-                      (size_t)WORDS_BYTES * WORDS_LINES_MAX;
-    *sink = (hk_sink){.fd = fd, .data = malloc(capacity), .capacity = capacity};
-    return sink->data != NULL;
-}
-
 void hk_sink_close(hk_sink *sink)
 {
-    free(sink->data);
-    sink->data = NULL;
+    hk_buffer_free(&sink->waiting);
 }
 
 bool hk_sink_is_full(const hk_sink *sink)
 {
-    return sink->length >= HK_SINK_BYTES;
+    return sink->waiting.length >= HK_SINK_BYTES;
 }
 
 static void append(hk_sink *sink, const char *bytes, size_t length)
 {
     if (sink->error || length == 0)
         return;
-    if (sink->start + sink->length + length > sink->capacity) {
-        memmove(sink->data, sink->data + sink->start, sink->length);
-        sink->start = 0;
+    if (!hk_buffer_add(&sink->waiting, bytes, length)) {
+        sink->error = ENOMEM;
+        return;
     }
-    if (sink->length + length > sink->capacity)
-        return; /* only ever words of the launcher's beyond WORDS_LINES_MAX */
-    memcpy(sink->data + sink->start + sink->length, bytes, length);
-    sink->length += length;
     sink->mid_line = bytes[length - 1] != '\n';
 }
 
 /* How much to write at once. A pipe that polls as writable takes PIPE_BUF bytes without blocking
  * and without mixing them with other writers', so pieces end with a line where they can. */
-static size_t piece(const hk_sink *sink)
+static size_t piece(const hk_buffer *waiting)
 {
-    if (sink->length <= PIPE_BUF)
-        return sink->length;
+    if (waiting->length <= PIPE_BUF)
+        return waiting->length;
     for (size_t n = PIPE_BUF; n > 0; n--) {
-        if (sink->data[sink->start + n - 1] == '\n')
+        if (waiting->data[waiting->start + n - 1] == '\n')
             return n;
     }
     return PIPE_BUF;
@@ -66,23 +53,21 @@ static size_t piece(const hk_sink *sink)
 
 void hk_sink_flush(hk_sink *sink)
 {
-    while (sink->length > 0 && !sink->error) {
+    hk_buffer *waiting = &sink->waiting;
+    while (waiting->length > 0 && !sink->error) {
         struct pollfd ready = {.fd = sink->fd, .events = POLLOUT};
         if (poll(&ready, 1, 0) <= 0)
             return;
-        ssize_t written = write(sink->fd, sink->data + sink->start, piece(sink));
+        ssize_t written = write(sink->fd, waiting->data + waiting->start, piece(waiting));
         if (written < 0) {
             if (errno == EINTR || errno == EAGAIN)
                 return;
             sink->error = errno;
-            sink->length = 0;
+            hk_buffer_free(waiting);
             return;
         }
-        sink->start += (size_t)written;
-        sink->length -= (size_t)written;
+        hk_buffer_drop(waiting, (size_t)written);
     }
-    if (sink->length == 0)
-        sink->start = 0;
 }
 
 /* Begins a line of writer's own, unless writer goes on with the line that it left open. */
@@ -113,30 +98,9 @@ void hk_sink_say(hk_sink *sink, const char *format, ...)
 
 /* === Streams ================================================================================== */
 
-bool hk_stream_open(hk_stream *stream, hk_sink *sink, int fd, int rank, bool tagged, bool live)
-{
-    *stream = (hk_stream){
-        .fd = fd,
-        .sink = sink,
-        .rank = rank,
-        .tagged = tagged,
-        .live = live,
-        .line = malloc(HK_LINE_BYTES),
-    };
-    if (!stream->line) {
-        hk_stream_close(stream);
-        return false;
-    }
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    return true;
-}
-
 void hk_stream_close(hk_stream *stream)
 {
-    if (stream->fd >= 0)
-        close(stream->fd);
     free(stream->line);
-    stream->fd = -1;
     stream->line = NULL;
     stream->length = 0;
 }
@@ -191,20 +155,28 @@ static void hand_on(hk_stream *stream, size_t length)
     memmove(stream->line, stream->line + length, stream->length);
 }
 
-bool hk_stream_pump(hk_stream *stream)
+bool hk_stream_feed(hk_stream *stream, const char *bytes, size_t length)
 {
-    ssize_t got = read(stream->fd, stream->line + stream->length, HK_LINE_BYTES - stream->length);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+    if (!stream->line)
+        stream->line = malloc(HK_LINE_BYTES);
+    if (!stream->line)
         return false;
-    if (got <= 0) {
-        hand_on(stream, stream->length);
-        hk_stream_close(stream);
-        return true;
+    if (stream->copy >= 0 && !hk_write_all(stream->copy, bytes, length))
+        return false;
+    while (length > 0) {
+        size_t room = HK_LINE_BYTES - stream->length;
+        size_t part = length < room ? length : room;
+        memcpy(stream->line + stream->length, bytes, part);
+        stream->length += part;
+        bytes += part;
+        length -= part;
+        hand_on(stream, complete(stream));
     }
-    stream->length += (size_t)got;
-    hand_on(stream, complete(stream));
-    /* Nobody reads any more: let the rank know in the usual way, by SIGPIPE. */
-    if (stream->sink->error)
-        hk_stream_close(stream);
     return true;
+}
+
+void hk_stream_end(hk_stream *stream)
+{
+    if (stream->length > 0)
+        hand_on(stream, stream->length);
 }

@@ -2,6 +2,8 @@
 #ifndef HK_TOOL_PLATFORM_H
 #define HK_TOOL_PLATFORM_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -22,6 +24,9 @@ void hk_adopt_orphans(void);
 /* For a child that was just forked: end it with SIGKILL when its parent dies. Where the system has
  * no such thing, guard.c alone sees to it. */
 void hk_die_with_parent(pid_t parent);
+
+/* The path of the program that this process runs; false when the system does not say. */
+bool hk_own_path(char *path, size_t size);
 
 /* The children of this process, adopted ones included: writes at most capacity of them and returns
  * how many it wrote. */

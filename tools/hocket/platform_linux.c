@@ -89,3 +89,12 @@ int hk_children(pid_t *pids, int capacity)
     closedir(proc);
     return count;
 }
+
+bool hk_own_path(char *path, size_t size)
+{
+    ssize_t length = readlink("/proc/self/exe", path, size - 1);
+    if (length <= 0 || (size_t)length >= size - 1)
+        return false;
+    path[length] = '\0';
+    return true;
+}

@@ -1,6 +1,7 @@
 #include "platform.h"
 
 #include <libproc.h>
+#include <mach-o/dyld.h>
 #include <sys/resource.h>
 #include <sys/sysctl.h>
 #include <unistd.h>
@@ -39,4 +40,10 @@ int hk_children(pid_t *pids, int capacity)
 {
     int count = proc_listchildpids(getpid(), pids, capacity * (int)sizeof *pids);
     return count < 0 ? 0 : count;
+}
+
+bool hk_own_path(char *path, size_t size)
+{
+    uint32_t room = (uint32_t)size;
+    return _NSGetExecutablePath(path, &room) == 0;
 }

@@ -1,8 +1,8 @@
-/* hocket run: starts the ranks of a program on this machine. */
+/* hocket run: starts the ranks of a program, here or on many hosts. */
 #include "backends.h"
+#include "engines.h"
 #include "launch.h"
 #include "options.h"
-#include "platform.h"
 #include "words.h"
 
 #include <errno.h>
@@ -10,11 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define RANK_FDS 8 /* descriptors that the launcher needs for a rank, at most */
+#define RANK_FDS 8 /* descriptors that an agent or front needs for a rank, at most */
 
 typedef struct run_options {
     int n;
@@ -25,6 +24,7 @@ typedef struct run_options {
     hk_list env;
     const char *cwd;
     const char *stdin_rank;
+    const char *hosts, *hostfile, *ssh, *hocket, *output_dir;
 } run_options;
 
 #define FIELD(name) offsetof(run_options, name)
@@ -36,7 +36,27 @@ static const hk_option options[] = {
      .least = 1,
      .most = HK_RANKS_MAX,
      .value = "RANKS",
-     .help = "how many ranks to start (1)"},
+     .help = "how many ranks to start on each host (1, or what the hostfile says)"},
+    {.name = "hosts",
+     .kind = HK_OPTION_TEXT,
+     .field = FIELD(hosts),
+     .value = "A,B,...",
+     .help = "the hosts, as ssh knows them; localhost is this one (localhost)"},
+    {.name = "hostfile",
+     .kind = HK_OPTION_TEXT,
+     .field = FIELD(hostfile),
+     .value = "FILE",
+     .help = "the hosts from a file: MLX's JSON, or lines such as `host slots=4`"},
+    {.name = "ssh",
+     .kind = HK_OPTION_TEXT,
+     .field = FIELD(ssh),
+     .value = "COMMAND",
+     .help = "how to reach a host, with options (ssh)"},
+    {.name = "hocket",
+     .kind = HK_OPTION_TEXT,
+     .field = FIELD(hocket),
+     .value = "PATH",
+     .help = "where this command lies on the other hosts (where it lies here)"},
     {.name = "backend",
      .kind = HK_OPTION_TEXT,
      .field = FIELD(backend),
@@ -66,12 +86,18 @@ static const hk_option options[] = {
      .kind = HK_OPTION_TEXT,
      .field = FIELD(cwd),
      .value = "FOLDER",
-     .help = "change to this folder before the program starts"},
+     .help = "change to this folder before the program starts (the one we are in, on other hosts "
+             "where there is such a one)"},
     {.name = "stdin",
      .kind = HK_OPTION_TEXT,
      .field = FIELD(stdin_rank),
-     .value = "RANK|none",
-     .help = "the rank that reads standard input (0); the others find it empty"},
+     .value = "RANK|all|none",
+     .help = "the rank that reads standard input (0), or all; the others find it empty"},
+    {.name = "output-dir",
+     .kind = HK_OPTION_TEXT,
+     .field = FIELD(output_dir),
+     .value = "FOLDER",
+     .help = "write what each rank says into rank-N.txt there, too"},
     {.name = NULL},
 };
 
@@ -85,7 +111,11 @@ static const hk_term variables[] = {
      "1 for the rank that reads standard input, if both that and standard error are a terminal"},
     {"OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, MKL_NUM_THREADS, VECLIB_MAXIMUM_THREADS",
      "the rank's share of the cores, unless set already"},
-    {"MLX_RANK, MLX_HOSTFILE", "with the backends mlx, mlx:any and mlx:ring"},
+    {"MLX_RANK, MLX_HOSTFILE", "with the backends ring, mlx, mlx:any and mlx:ring"},
+    {"MLX_RANK, MLX_IBV_DEVICES, MLX_JACCL_COORDINATOR, MLX_JACCL_RING",
+     "with the backends jaccl and mlx:jaccl, where the hostfile has \"rdma\""},
+    {"HOCKET_...",
+     "what is set here is set on the other hosts; of other variables those of --env are"},
     {NULL, NULL},
 };
 
@@ -126,22 +156,23 @@ static bool parse_stdin(const char *text, int world_size, int *rank)
     *rank = 0;
     if (!text)
         return true;
-    if (strcmp(text, "none") == 0) {
-        *rank = HK_STDIN_NONE;
+    if (strcmp(text, "none") == 0 || strcmp(text, "all") == 0) {
+        *rank = text[0] == 'a' ? HK_STDIN_ALL : HK_STDIN_NONE;
         return true;
     }
     long number = strtol(text, &end, 10);
     if (end == text || *end || number < 0 || number >= world_size) {
-        hk_complain("run", "--stdin needs a rank from 0 to %d or 'none', not '%s'.", world_size - 1,
-                    text);
+        hk_complain("run", "--stdin needs a rank from 0 to %d, 'all' or 'none', not '%s'.",
+                    world_size - 1, text);
         return false;
     }
     *rank = (int)number;
     return true;
 }
 
-/* --backend, else a HOCKET_BACKEND from --env or the environment, else any. */
-static const hk_backend *choose_backend(const run_options *given)
+/* --backend, else a HOCKET_BACKEND from --env, the hostfile's, a HOCKET_BACKEND from the
+ * environment, else any. */
+static bool choose_backend(const run_options *given, hk_launch *launch)
 {
     static const char variable[] = "HOCKET_BACKEND=";
     const char *name = given->backend;
@@ -150,82 +181,35 @@ static const hk_backend *choose_backend(const run_options *given)
             name = given->env.items[i] + sizeof variable - 1;
     }
     if (!name)
+        name = launch->hosts.backend;
+    if (!name)
         name = getenv("HOCKET_BACKEND");
-    const hk_backend *backend = hk_backend_find("run", name && *name ? name : "any");
-    if (backend && backend->cannot) {
-        hk_complain("run", "The backend '%s' cannot be started here: %s.", backend->name,
-                    backend->cannot);
-        return NULL;
+    if (name && strcmp(name, "jaccl-ring") == 0) { /* what mlx.launch calls it */
+        launch->jaccl_ring = true;
+        name = "jaccl";
     }
-    return backend;
+    launch->backend = hk_backend_find("run", name && *name ? name : "any");
+    return launch->backend && hk_engine_check(launch);
 }
 
-/* === Resources of a job ======================================================================= */
-
-/* The ranks' ports stay reserved as long as these sockets are open. */
-typedef struct held_ports {
-    int fds[1 + HK_RANKS_MAX];
-    int count;
-} held_ports;
-
-static int hold(held_ports *held)
+/* --hosts, --hostfile, or this host alone. */
+static bool choose_hosts(const run_options *given, hk_launch *launch)
 {
-    int port;
-    int fd = hk_port_hold(&port);
-    if (fd < 0)
-        return -1;
-    held->fds[held->count++] = fd;
-    return port;
-}
-
-static bool hold_ring(hk_launch *launch, held_ports *held)
-{
-    int ports[HK_RANKS_MAX];
-    for (int rank = 0; rank < launch->world_size; rank++) {
-        ports[rank] = hold(held);
-        if (ports[rank] < 0)
-            return false;
+    if (given->hosts && given->hostfile) {
+        hk_complain("run", "Either --hosts or --hostfile says where the ranks are, not both.");
+        return false;
     }
-    launch->mlx_hostfile = hk_mlx_hostfile_write(ports, launch->world_size);
-    return launch->mlx_hostfile != NULL;
-}
-
-static size_t groups_size(const hk_launch *launch)
-{
-    return (size_t)launch->world_size * sizeof *launch->groups;
-}
-
-static bool acquire(hk_launch *launch, const hk_backend *backend, held_ports *held)
-{
-    void *groups =
-        mmap(NULL, groups_size(launch), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    const char *what = "memory";
-    bool ok = groups != MAP_FAILED;
-    if (ok) {
-        launch->groups = groups;
-        what = "a port";
-        launch->coordinator_port = hold(held);
-        ok = launch->coordinator_port > 0;
-    }
-    if (ok && backend->mlx_ring) {
-        what = "MLX's ring";
-        ok = hold_ring(launch, held);
-    }
-    if (!ok)
-        hk_complain("run", "There is no %s for the job: %s.", what, strerror(errno));
-    return ok;
-}
-
-static void release(hk_launch *launch, held_ports *held)
-{
-    if (launch->mlx_hostfile) {
-        unlink(launch->mlx_hostfile);
-        free(launch->mlx_hostfile);
-    }
-    for (int i = 0; i < held->count; i++)
-        close(held->fds[i]);
-    if (launch->groups)
-        munmap((void *)launch->groups, groups_size(launch));
+    if (given->hostfile && !hk_hosts_from_file("run", given->hostfile, &launch->hosts))
+        return false;
+    if (!given->hostfile &&
+        !hk_hosts_from_names("run", given->hosts ? given->hosts : "localhost", &launch->hosts))
+        return false;
+    long ranks = hk_hosts_fill(&launch->hosts, given->n);
+    if (ranks > HK_RANKS_MAX)
+        hk_complain("run", "These hosts have %ld ranks together; a job has at most %d.", ranks,
+                    HK_RANKS_MAX);
+    launch->world_size = (int)ranks;
+    return ranks <= HK_RANKS_MAX;
 }
 
 /* The launcher's own standard descriptors may be closed; a pipe must not take their numbers. */
@@ -252,7 +236,6 @@ static void allow_descriptors(int ranks)
 static int launch_program(const run_options *given, char **program)
 {
     hk_launch launch = {
-        .world_size = given->n,
         .tag_output = given->tag_output,
         .keep_going = given->on_failure == 1,
         .timeout_s = given->timeout_s,
@@ -260,29 +243,24 @@ static int launch_program(const run_options *given, char **program)
         .cwd = given->cwd,
         .terminal = isatty(STDIN_FILENO) && isatty(STDERR_FILENO),
         .program = program,
-        .threads = hk_cores() / given->n,
+        .ssh = given->ssh ? given->ssh : "ssh",
+        .hocket = given->hocket,
+        .output_dir = given->output_dir,
     };
-    if (launch.threads < 1)
-        launch.threads = 1;
-    const hk_backend *backend = choose_backend(given);
-    if (!backend || !check_env(&given->env) ||
-        !parse_stdin(given->stdin_rank, given->n, &launch.stdin_rank))
-        return HK_EXIT_USAGE;
-    launch.backend = backend->name;
-
-    held_ports held = {.count = 0};
-    fill_standard_fds();
-    allow_descriptors(given->n);
-    int status = HK_EXIT_LAUNCHER;
-    if (acquire(&launch, backend, &held))
-        status = hk_guard(&launch);
-    release(&launch, &held);
+    int status = HK_EXIT_USAGE;
+    if (choose_hosts(given, &launch) && choose_backend(given, &launch) && check_env(&given->env) &&
+        parse_stdin(given->stdin_rank, launch.world_size, &launch.stdin_rank)) {
+        fill_standard_fds();
+        allow_descriptors(launch.world_size);
+        status = hk_job_run(&launch);
+    }
+    hk_hosts_free(&launch.hosts);
     return status;
 }
 
 static int run(const hk_command *self, int argc, char **argv)
 {
-    run_options given = {.n = 1};
+    run_options given = {.n = 0};
     int status = HK_EXIT_USAGE;
     int at = hk_options_parse(self, &given, argc, argv);
     if (at == HK_OPTIONS_HELP)
@@ -298,13 +276,12 @@ static int run(const hk_command *self, int argc, char **argv)
 const hk_command hk_command_run = {
     .name = "run",
     .synopsis = "[-n RANKS] [OPTION ...] [--] PROGRAM [ARGUMENT ...]",
-    .summary = "start the ranks of a program on this machine",
+    .summary = "start the ranks of a program, on this machine or on many",
     .description =
-        "Starts RANKS processes of PROGRAM and tells each who it is. Their output is passed on "
-        "line "
-        "by line. Ctrl-C and SIGTERM are passed on too. When a rank fails, the others get 2 "
-        "seconds "
-        "to say what they saw and are ended then. No process of a rank outlives this command.",
+        "Starts RANKS processes of PROGRAM on each host and tells each who it is. Their output is "
+        "passed on line by line. Ctrl-C and SIGTERM are passed on too. When a rank fails, the "
+        "others get 2 seconds to say what they saw and are ended then. No process of a rank "
+        "outlives this command, on no host.",
     .options = options,
     .sections = sections,
     .run = run,

@@ -27,6 +27,7 @@ typedef struct failure {
 typedef struct pipes {
     int out[2], err[2];
     int report[2]; /* the child's failure; hung up by a successful exec */
+    int in[2];     /* where the agent writes the rank's input */
     int secret;
 } pipes;
 
@@ -43,6 +44,7 @@ static void close_pipes(pipes *p)
         close_fd(&p->out[end]);
         close_fd(&p->err[end]);
         close_fd(&p->report[end]);
+        close_fd(&p->in[end]);
     }
     close_fd(&p->secret);
 }
@@ -68,9 +70,9 @@ bool hk_secret_make(char secret[HK_SECRET_TEXT])
     return made;
 }
 
-void hk_secret_wipe(char secret[HK_SECRET_TEXT])
+void hk_secret_wipe(char *secret)
 {
-    sodium_memzero(secret, HK_SECRET_TEXT);
+    sodium_memzero(secret, strlen(secret));
 }
 
 /* The secret in a file without a name. Each rank gets one that was opened for it alone, because
@@ -118,47 +120,61 @@ static bool share_cores(int threads)
     return true;
 }
 
-static bool set_environment(const hk_launch *launch, int rank, int secret)
+static bool set_variable(const char *item)
 {
-    for (int i = 0; i < launch->env.count; i++) {
-        char *name = strdup(launch->env.items[i]);
-        char *equals = name ? strchr(name, '=') : NULL;
-        if (!equals)
-            return false;
+    char *name = strdup(item);
+    char *equals = name ? strchr(name, '=') : NULL;
+    bool set = false;
+    if (equals) {
         *equals = '\0';
-        if (setenv(name, equals + 1, 1) < 0)
-            return false;
-        free(name);
+        set = setenv(name, equals + 1, 1) == 0;
     }
-    char coordinator[32], secret_path[32];
-    snprintf(coordinator, sizeof coordinator, "127.0.0.1:%d", launch->coordinator_port);
+    free(name);
+    return set;
+}
+
+static bool set_environment(const hk_plan *plan, int rank, int secret)
+{
+    for (int i = 0; i < plan->env.count; i++) {
+        if (!set_variable(plan->env.items[i]))
+            return false;
+    }
+    char secret_path[32];
     snprintf(secret_path, sizeof secret_path, "/dev/fd/%d", secret);
     unsetenv("HOCKET_SECRET"); /* another job's */
     unsetenv("HOCKET_HOSTFILE");
-    if (launch->mlx_hostfile &&
-        (setenv("MLX_HOSTFILE", launch->mlx_hostfile, 1) < 0 || !set_number("MLX_RANK", rank)))
-        return false;
+    for (int i = 0; i < plan->files.count; i++) {
+        if (!set_variable(plan->files.items[i]))
+            return false;
+    }
+    for (int i = 0; i < plan->rank_variables.count; i++) {
+        if (!set_number(plan->rank_variables.items[i], rank))
+            return false;
+    }
     unsetenv("HOCKET_TERMINAL");
-    if (launch->terminal && rank == launch->stdin_rank && setenv("HOCKET_TERMINAL", "1", 1) < 0)
+    if (plan->terminal && rank == plan->stdin_rank && setenv("HOCKET_TERMINAL", "1", 1) < 0)
         return false;
-    return share_cores(launch->threads) && set_number("HOCKET_RANK", rank) &&
-           set_number("HOCKET_WORLD_SIZE", launch->world_size) &&
-           setenv("HOCKET_COORDINATOR", coordinator, 1) == 0 &&
-           setenv("HOCKET_BACKEND", launch->backend, 1) == 0 &&
+    int threads = hk_cores() / plan->count;
+    return share_cores(threads < 1 ? 1 : threads) && set_number("HOCKET_RANK", rank) &&
+           set_number("HOCKET_WORLD_SIZE", plan->world_size) &&
+           setenv("HOCKET_COORDINATOR", plan->coordinator, 1) == 0 &&
+           setenv("HOCKET_BACKEND", plan->backend, 1) == 0 &&
            setenv("HOCKET_SECRET_FILE", secret_path, 1) == 0;
 }
 
-static bool settle(const hk_launch *launch, int rank, pipes *p)
+static bool settle(const hk_plan *plan, int rank, bool inherits, pipes *p)
 {
-    if (rank != launch->stdin_rank) {
-        int nothing = open("/dev/null", O_RDONLY);
-        if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0)
-            return false;
-        if (nothing != STDIN_FILENO)
-            close(nothing);
-    }
+    int input = STDIN_FILENO;
+    if (p->in[0] >= 0)
+        input = p->in[0];
+    else if (!inherits)
+        input = open("/dev/null", O_RDONLY);
+    if (input < 0 || (input != STDIN_FILENO && dup2(input, STDIN_FILENO) < 0))
+        return false;
+    if (input > STDERR_FILENO)
+        close_fd(input == p->in[0] ? &p->in[0] : &input);
     return dup2(p->out[1], STDOUT_FILENO) >= 0 && dup2(p->err[1], STDERR_FILENO) >= 0 &&
-           fcntl(p->secret, F_SETFD, 0) == 0 && set_environment(launch, rank, p->secret);
+           fcntl(p->secret, F_SETFD, 0) == 0 && set_environment(plan, rank, p->secret);
 }
 
 /* The launcher's handlers must not run here: its descriptors are still open. */
@@ -175,17 +191,22 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void become(const hk_launch *launch, int rank, pipes *p, pid_t parent)
+static bool change_folder(const hk_plan *plan)
+{
+    return !*plan->cwd || chdir(plan->cwd) == 0 || plan->folder_is_wish;
+}
+
+static void become(const hk_plan *plan, int rank, bool inherits, pipes *p, pid_t parent)
 {
     setpgid(0, 0);
     hk_die_with_parent(parent);
     reset_signals();
     failure failure = {.step = STEP_SETTLE};
-    if (settle(launch, rank, p)) {
+    if (settle(plan, rank, inherits, p)) {
         failure.step = STEP_FOLDER;
-        if (!launch->cwd || chdir(launch->cwd) == 0) {
+        if (change_folder(plan)) {
             failure.step = STEP_START;
-            execvp(launch->program[0], launch->program);
+            execvp(plan->program.items[0], (char *const *)plan->program.items);
         }
     }
     failure.error = errno;
@@ -195,16 +216,17 @@ static void become(const hk_launch *launch, int rank, pipes *p, pid_t parent)
 
 /* === In the parent ============================================================================ */
 
-static int describe(const hk_launch *launch, int rank, failure failure, char *why, size_t size)
+static int describe(const hk_plan *plan, int rank, failure failure, char *why, size_t size)
 {
     const char *reason = strerror(failure.error);
     switch (failure.step) {
     case STEP_FOLDER:
-        snprintf(why, size, "Rank %d could not change to the folder '%s': %s.", rank, launch->cwd,
+        snprintf(why, size, "Rank %d could not change to the folder '%s': %s.", rank, plan->cwd,
                  reason);
         return HK_EXIT_LAUNCHER;
     case STEP_START:
-        snprintf(why, size, "Rank %d could not start '%s': %s.", rank, launch->program[0], reason);
+        snprintf(why, size, "Rank %d could not start '%s': %s.", rank, plan->program.items[0],
+                 reason);
         return failure.error == ENOENT ? HK_EXIT_NOT_FOUND : HK_EXIT_CANNOT_EXECUTE;
     case STEP_SETTLE: break;
     }
@@ -234,33 +256,39 @@ static bool started(int report, failure *failure)
     return got != (ssize_t)sizeof *failure;
 }
 
-pid_t hk_spawn(const hk_launch *launch, int rank, const char *secret, int *out, int *err, char *why,
-               size_t why_size, int *status)
+/* What the child has only half of, before the fork. */
+static bool open_pipes(const hk_plan *plan, bool piped, pipes *p)
 {
-    pipes p = {{-1, -1}, {-1, -1}, {-1, -1}, -1};
+    if (!open_pipe(p->out) || !open_pipe(p->err) || !open_pipe(p->report) ||
+        (piped && !open_pipe(p->in)))
+        return false;
+    p->secret = open_secret(plan->secret);
+    return p->secret >= 0;
+}
+
+pid_t hk_spawn(const hk_plan *plan, int rank, bool inherits, bool piped, hk_rank_pipes *ends,
+               volatile pid_t *group, char *why, size_t why_size, int *status)
+{
+    pipes p = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1};
     failure failure = {.step = STEP_SETTLE};
     pid_t parent = getpid(), pid = -1;
-    if (open_pipe(p.out) && open_pipe(p.err) && open_pipe(p.report)) {
-        p.secret = open_secret(secret);
-        if (p.secret >= 0)
-            pid = fork_blocked();
-    }
+    if (open_pipes(plan, piped, &p))
+        pid = fork_blocked();
     failure.error = errno;
     if (pid == 0)
-        become(launch, rank, &p, parent);
+        become(plan, rank, inherits, &p, parent);
     bool running = false;
     if (pid > 0) {
         setpgid(pid, pid); /* here too, so that the group exists whoever runs first */
-        launch->groups[rank] = pid;
+        *group = pid;
         close_fd(&p.report[1]);
         running = started(p.report[0], &failure);
     }
     if (running) {
-        *out = p.out[0];
-        *err = p.err[0];
-        p.out[0] = p.err[0] = -1;
+        *ends = (hk_rank_pipes){.out = p.out[0], .err = p.err[0], .in = p.in[1]};
+        p.out[0] = p.err[0] = p.in[1] = -1;
     } else {
-        *status = describe(launch, rank, failure, why, why_size);
+        *status = describe(plan, rank, failure, why, why_size);
     }
     close_pipes(&p);
     return running ? pid : -1;

@@ -1,0 +1,21 @@
+/* Signals as bytes in a pipe, for a loop that sleeps in poll. */
+#ifndef HK_TOOL_SIGNALS_H
+#define HK_TOOL_SIGNALS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define HK_FOREVER INT64_MAX
+
+/* From now on SIGCHLD and what a user may send come as bytes from the descriptor that is returned;
+ * -1 with errno. SIGHUP stays ignored under nohup. Replaces the pipe of a parent. */
+int hk_signals_catch(void);
+
+/* Milliseconds of a clock that nobody sets. */
+int64_t hk_now_ms(void);
+
+/* How long poll may sleep until then. */
+int hk_nap_until(int64_t when_ms);
+
+#endif
