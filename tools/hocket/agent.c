@@ -244,6 +244,18 @@ static bool take_flow(agent *agent, uint32_t number)
     return true;
 }
 
+static bool take_signal(agent *agent, uint32_t number)
+{
+    if (number == HK_SIGNAL_STOP) /* front stops, too, and will be silent */
+        agent->silent_from_ms = HK_FOREVER;
+    if (number == HK_SIGNAL_STOP || number == HK_SIGNAL_CONTINUE)
+        number = number == HK_SIGNAL_STOP ? SIGSTOP : SIGCONT;
+    if (number < 1 || number >= NSIG)
+        return false;
+    signal_ranks(agent, (int)number);
+    return true;
+}
+
 static bool signal_leftovers(agent *agent, int number);
 
 static bool take_frame(agent *agent, const hk_frame *frame)
@@ -252,13 +264,7 @@ static bool take_frame(agent *agent, const hk_frame *frame)
     case HK_FRAME_HOLD: return hold_ports(agent, frame->number);
     case HK_FRAME_PLAN: return take_plan(agent, frame);
     case HK_FRAME_INPUT: return take_input(agent, frame);
-    case HK_FRAME_SIGNAL:
-        if (frame->number < 1 || frame->number >= NSIG)
-            return false;
-        signal_ranks(agent, (int)frame->number);
-        if (frame->number == SIGSTOP) /* it stops, too, and will be silent */
-            agent->silent_from_ms = HK_FOREVER;
-        return true;
+    case HK_FRAME_SIGNAL: return take_signal(agent, frame->number);
     case HK_FRAME_PING: return true;
     case HK_FRAME_FLOW: return take_flow(agent, frame->number);
     case HK_FRAME_FINISH:

@@ -79,7 +79,7 @@ static void give_up(hk_job *job, int status)
 /* Stops with the ranks, as a shell's user expects of Ctrl-Z. */
 static void stop(hk_job *job)
 {
-    hk_front_tell_all(job, HK_FRAME_SIGNAL, SIGSTOP);
+    hk_front_tell_all(job, HK_FRAME_SIGNAL, HK_SIGNAL_STOP);
     hk_front_flush(job);
     kill(getpid(), SIGSTOP);
 }
@@ -90,7 +90,7 @@ static void take_signal(hk_job *job, int number)
     switch (number) {
     case SIGCHLD: return; /* it has ended the nap, which is enough */
     case SIGTSTP: stop(job); return;
-    case SIGCONT: hk_front_tell_all(job, HK_FRAME_SIGNAL, SIGCONT); return;
+    case SIGCONT: hk_front_tell_all(job, HK_FRAME_SIGNAL, HK_SIGNAL_CONTINUE); return;
     }
     if (job->phase < HK_ENDING) {
         hk_job_decide(job, HK_EXIT_SIGNAL + number);
@@ -383,39 +383,51 @@ static bool open_copy(hk_job *job, int rank)
     return job->ranks[rank].copy >= 0;
 }
 
+static void open_link(hk_job *job, int index, int first)
+{
+    const hk_host *host = &job->launch->hosts.items[index];
+    job->links[index] = (hk_link){.host = host,
+                                  .here = hk_host_is_here(host),
+                                  .first = first,
+                                  .to = -1,
+                                  .from = -1,
+                                  .words = -1,
+                                  .words_stream = {.sink = job->streams[1], .copy = -1}};
+}
+
+static bool open_rank(hk_job *job, int rank, int link)
+{
+    const hk_launch *launch = job->launch;
+    hk_rank_state *state = &job->ranks[rank];
+    /* A prompt of the only rank, or of the one at the terminal, is shown before its line ends. */
+    bool live = launch->world_size == 1 || (rank == launch->stdin_rank && isatty(STDIN_FILENO));
+    state->link = link;
+    if (!open_copy(job, rank))
+        return false;
+    for (int stream = 0; stream < 2; stream++)
+        state->streams[stream] = (hk_stream){.sink = job->streams[stream],
+                                             .rank = rank,
+                                             .copy = state->copy,
+                                             .tagged = launch->tag_output,
+                                             .live = live};
+    return true;
+}
+
 static bool open_ranks(hk_job *job)
 {
     const hk_launch *launch = job->launch;
-    int rank = 0;
     if (launch->output_dir && mkdir(launch->output_dir, 0777) < 0 && errno != EEXIST) {
         hk_complain("run", "The folder '%s' (--output-dir) cannot be made: %s.", launch->output_dir,
                     strerror(errno));
         return false;
     }
+    for (int i = 0, first = 0; i < job->link_count; first += launch->hosts.items[i++].ranks)
+        open_link(job, i, first);
     for (int i = 0; i < job->link_count; i++) {
-        hk_link *link = &job->links[i];
-        *link = (hk_link){.host = &launch->hosts.items[i],
-                          .here = hk_host_is_here(&launch->hosts.items[i]),
-                          .first = rank,
-                          .to = -1,
-                          .from = -1,
-                          .words = -1,
-                          .words_stream = {.sink = job->streams[1], .copy = -1}};
-        for (int last = rank + link->host->ranks; rank < last; rank++) {
-            hk_rank_state *state = &job->ranks[rank];
-            state->link = i;
-            /* A prompt of the only rank, or of the one at the terminal, is shown before its line
-             * ends. */
-            bool live =
-                launch->world_size == 1 || (rank == launch->stdin_rank && isatty(STDIN_FILENO));
-            if (!open_copy(job, rank))
+        const hk_link *link = &job->links[i];
+        for (int rank = link->first; rank < link->first + link->host->ranks; rank++) {
+            if (!open_rank(job, rank, i))
                 return false;
-            for (int stream = 0; stream < 2; stream++)
-                state->streams[stream] = (hk_stream){.sink = job->streams[stream],
-                                                     .rank = rank,
-                                                     .copy = state->copy,
-                                                     .tagged = launch->tag_output,
-                                                     .live = live};
         }
     }
     return true;
@@ -438,9 +450,9 @@ static bool open_job(hk_job *job, const hk_launch *launch)
         hk_complain("run", "The launcher could not be set up: %s.", strerror(errno));
         return false;
     }
-    job->link_count = launch->hosts.count;
     for (size_t rank = 0; rank < ranks; rank++)
         job->ranks[rank].copy = -1;
+    job->link_count = launch->hosts.count;
     return open_ranks(job);
 }
 

@@ -40,7 +40,7 @@ typedef enum hk_frame_type {
     HK_FRAME_HOLD = 1, /* number: how many ports to reserve; answered by PORTS */
     HK_FRAME_PLAN,     /* payload: hk_plan */
     HK_FRAME_INPUT,    /* number: rank; payload: for its standard input, nothing: that is all */
-    HK_FRAME_SIGNAL,   /* number: signal, for every rank */
+    HK_FRAME_SIGNAL,   /* number: signal, for every rank; those of enum hk_signal go by that */
     HK_FRAME_FLOW,     /* number: enum hk_flow */
     HK_FRAME_FINISH,   /* end what the ranks left behind and go; number 1: at once */
     /* From the agent. */
@@ -56,6 +56,9 @@ typedef enum hk_frame_type {
     HK_FRAME_PING,
     HK_FRAME_TYPES
 } hk_frame_type;
+
+/* Systems agree on the numbers of the signals that end a process, but not on these. */
+enum hk_signal { HK_SIGNAL_STOP = 1000, HK_SIGNAL_CONTINUE };
 
 /* What front says of the ranks' output (stream 0) and error (1): read it, leave it in their pipes,
  * or nobody wants it any more. */
