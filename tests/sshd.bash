@@ -58,7 +58,7 @@ END
         "$@" "$sshd" -D -e -f "$work/sshd_config" 2>"$work/sshd.log" &
         local pid=$!
         for tries in $(seq 100); do
-            if grep -q '^Server listening' "$work/sshd.log"; then
+            if grep -q '^Server listening' "$work/sshd.log" 2>/dev/null; then
                 sshd_pids+=("$pid")
                 return 0
             fi

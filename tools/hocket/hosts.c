@@ -39,10 +39,10 @@ static bool no_memory(reader *reader)
     return complain(reader, "there is no memory for it");
 }
 
-/* A name that began with a dash would be an option of ssh. */
+/* A name that began with a dash would be an option of ssh; one that ends with @ is only a user. */
 static bool is_name(const char *text, size_t length)
 {
-    if (length < 1 || length >= HK_HOST_NAME_MAX || text[0] == '-')
+    if (length < 1 || length >= HK_HOST_NAME_MAX || text[0] == '-' || text[length - 1] == '@')
         return false;
     for (size_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)text[i];
