@@ -11,7 +11,16 @@ work="$(mktemp -d)"
 spaces="hub 0 1 2"
 source "$source_dir/tests/namespaces.bash"
 source "$source_dir/tests/sshd.bash"
-trap 'stop_sshd; clean_up' EXIT
+# An sshd whose way to the other end is cut waits for it for hours.
+stop_sessions() {
+    local i pid
+    for i in 1 2; do
+        for pid in $(ip netns pids "$name-$i" 2>/dev/null); do
+            kill -KILL "$pid" 2>/dev/null
+        done
+    done
+}
+trap 'stop_sshd; stop_sessions; clean_up' EXIT
 [ -x "$hocket" ] && [ -x "$rank" ] || { echo "start_netns: the command was not built"; exit 1; }
 unset HOCKET_BACKEND HOCKET_TUNE
 
