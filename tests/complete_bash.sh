@@ -24,7 +24,7 @@ hocket run --backend mlx:r	<run><--backend><mlx:ring>
 hocket run --backend=mlx:ri	<run><--backend=mlx:ring>
 hocket run -n 4 --on-failure 	<run><-n><4><--on-failure><keep><stop>
 hocket run -n4 --tag	<run><-n4><--tag-output>
-hocket run --stdin 	<run><--stdin><none>
+hocket run --stdin 	<run><--stdin><all><none>
 hocket run --cwd fo	<run><--cwd><folder one>
 hocket run --env A=b --cw	<run><--env><A=b><--cwd>
 hocket run ./pr	<run><./prog>

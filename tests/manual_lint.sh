@@ -47,7 +47,7 @@ shows() {
     done
 }
 shows hocket-run.1 'hocket run [-n RANKS] [OPTION ...] [--] PROGRAM [ARGUMENT ...]'
-shows hocket-run.1 '-n RANKS how many ranks to start (1)'
+shows hocket-run.1 '-n RANKS how many ranks to start on each host (1, or what the hostfile says)'
 shows hocket-run.1 '--tag-output put "[rank] " before each line of output'
 shows hocket-help.1 "completion come from the same tables, so hocket help --write ~/.local/share is"
 shows hocket-bench.1 '--bytes SIZES from:to (4:64M), or sizes'
