@@ -3,6 +3,7 @@
 # tests/golden.sh. Every launcher here runs under timeout; processes are signalled by number alone.
 set -uo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
+source=$PWD
 build=${HOCKET_BUILD_DIR:-$PWD/build}
 hocket=$build/bin/hocket
 rank=$build/tests/programs/rank
@@ -18,57 +19,14 @@ export TMPDIR=$work/tmp
 mkdir "$TMPDIR"
 
 LIMIT=40       # seconds for any one launcher
-GONE_TRIES=60  # of 50 ms: how long a process may take to go
+GONE_TRIES=60  # 3 s for a process to go
+LINES_TRIES=400 # 20 s for a line to come
+source "$source/tests/processes.bash"
 
 # macOS has no timeout; there only ctest's limit is left.
 command -v timeout >/dev/null || timeout() { shift && "$@"; }
-cases=0
-faults=0
-fault() {
-    echo "launcher: $*"
-    faults=$((faults + 1))
-}
-# same WHAT GOT WANTED
-same() {
-    cases=$((cases + 1))
-    [ "$2" = "$3" ] || fault "$1: got '$2', wanted '$3'"
-}
 run() { timeout $LIMIT "$hocket" run "$@"; }
 
-# A zombie is gone: its parent only has not looked yet.
-alive() {
-    local state
-    state=$(ps -o stat= -p "$1" 2>/dev/null) || return 1
-    [[ $state != Z* ]]
-}
-# gone WHAT PID...: all of them, within 3 seconds.
-gone() {
-    local what=$1 pid tries=0 left=
-    shift
-    [ $# -gt 0 ] || fault "$what: no process was named"
-    while [ $tries -lt $GONE_TRIES ]; do
-        left=
-        for pid; do
-            alive "$pid" && left+=" $pid"
-        done
-        [ -z "$left" ] && break
-        sleep 0.05
-        tries=$((tries + 1))
-    done
-    same "$what: processes left" "$left" ""
-    for pid in $left; do
-        kill -KILL "$pid" 2>/dev/null
-    done
-}
-# Waits until FILE has COUNT lines.
-lines_in() {
-    local tries=0
-    until [ "$({ wc -l <"$1" || echo 0; } 2>/dev/null)" -ge "$2" ]; do
-        sleep 0.05
-        tries=$((tries + 1))
-        [ $tries -lt 400 ] || { fault "$1 never had $2 lines"; return 1; }
-    done
-}
 # start_family NAME ARGUMENT...: a job of ranks with children, one of which has left the session.
 # $job is the launcher's pid, $pids are the ranks' and their children's.
 start_family() {
@@ -79,11 +37,6 @@ start_family() {
     lines_in "$name.out" 2
     read -r -d '' -a pids < <(sed -n 's/^pids //p' "$name.out")
     same "$name: pids known" "${#pids[@]}" 6
-}
-# await NAME: the launcher's exit status into $status.
-await() {
-    wait "$job" 2>/dev/null
-    status=$?
 }
 
 test_exit_statuses() {

@@ -33,3 +33,21 @@ fail()
 command -v ip >/dev/null || skip "there is no ip command (iproute2)"
 trap clean_up EXIT
 ip netns add "$name-${spaces%% *}" 2>/dev/null || skip "ip netns does not work here"
+
+# join_hosts NETWORK: each space after the first becomes a host, NETWORK.1 and its number, whose cable goes to a
+# bridge in the first, where its other end is called port and that number.
+join_hosts()
+{
+    local hub="$name-${spaces%% *}" i
+    ip -n "$hub" link add bridge type bridge || return 1
+    ip -n "$hub" link set bridge up
+    for i in ${spaces#* }; do
+        ip netns add "$name-$i" || return 1
+        ip -n "$hub" link add "port$i" type veth peer name cable netns "$name-$i" || return 1
+        ip -n "$hub" link set "port$i" master bridge
+        ip -n "$hub" link set "port$i" up
+        ip -n "$name-$i" address add "$1.1$i/24" dev cable
+        ip -n "$name-$i" link set cable up
+        ip -n "$name-$i" link set lo up
+    done
+}

@@ -12,21 +12,7 @@ port=7700
 spaces="hub 0 1 2"
 source "$(dirname "$0")/namespaces.bash"
 
-make_hosts()
-{
-    ip -n "$name-hub" link add bridge type bridge || return 1
-    ip -n "$name-hub" link set bridge up
-    for i in 0 1 2; do
-        ip netns add "$name-$i" || return 1
-        ip -n "$name-hub" link add "port$i" type veth peer name cable netns "$name-$i" || return 1
-        ip -n "$name-hub" link set "port$i" master bridge
-        ip -n "$name-hub" link set "port$i" up
-        ip -n "$name-$i" address add "10.77.0.1$i/24" dev cable
-        ip -n "$name-$i" link set cable up
-        ip -n "$name-$i" link set lo up
-    done
-}
-make_hosts || skip "veth and bridges do not work here"
+join_hosts 10.77.0 || skip "veth and bridges do not work here"
 
 # start SECONDS ELEMENTS TIMEOUT: the three ranks; their pids are in pids.
 start()

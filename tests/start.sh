@@ -23,55 +23,12 @@ mkdir "$TMPDIR"
 timeout 30 ssh -F ssh_config host-a true 2>/dev/null || skip "ssh does not get into its own sshd"
 
 LIMIT=60       # seconds for any one launcher
-GONE_TRIES=120 # of 50 ms: how long a process may take to go
-cases=0
-faults=0
-fault() {
-    echo "start: $*"
-    faults=$((faults + 1))
-}
-# same WHAT GOT WANTED
-same() {
-    cases=$((cases + 1))
-    [ "$2" = "$3" ] || fault "$1: got '$2', wanted '$3'"
-}
+GONE_TRIES=120 # 6 s for a process to go
+LINES_TRIES=600 # 30 s for a line to come
+source "$source/tests/processes.bash"
 run() { timeout $LIMIT "$hocket" run --ssh "ssh -F $work/ssh_config" "$@"; }
 two="--hosts host-a,host-b"
 
-# A zombie is gone: its parent only has not looked yet.
-alive() {
-    local state
-    state=$(ps -o stat= -p "$1" 2>/dev/null) || return 1
-    [[ $state != Z* ]]
-}
-# gone WHAT PID...: all of them, within 6 seconds.
-gone() {
-    local what=$1 pid tries=0 left=
-    shift
-    [ $# -gt 0 ] || fault "$what: no process was named"
-    while [ $tries -lt $GONE_TRIES ]; do
-        left=
-        for pid; do
-            alive "$pid" && left+=" $pid"
-        done
-        [ -z "$left" ] && break
-        sleep 0.05
-        tries=$((tries + 1))
-    done
-    same "$what: processes left" "$left" ""
-    for pid in $left; do
-        kill -KILL "$pid" 2>/dev/null
-    done
-}
-# Waits until FILE has COUNT lines.
-lines_in() {
-    local tries=0
-    until [ "$({ wc -l <"$1" || echo 0; } 2>/dev/null)" -ge "$2" ]; do
-        sleep 0.05
-        tries=$((tries + 1))
-        [ $tries -lt 600 ] || { fault "$1 never had $2 lines"; return 1; }
-    done
-}
 # start_family NAME HOSTS ARGUMENT...: ranks with children, one of which has left the session. $job is the
 # launcher's pid, $pids are the ranks' and their children's.
 start_family() {
@@ -83,11 +40,6 @@ start_family() {
     lines_in "$name.out" 2
     read -r -d '' -a pids < <(sed -n 's/^pids //p' "$name.out")
     same "$name: pids known" "${#pids[@]}" 6
-}
-# await: the launcher's exit status into $status.
-await() {
-    wait "$job" 2>/dev/null
-    status=$?
 }
 parent() { ps -o ppid= -p "$1" | tr -d ' '; }
 

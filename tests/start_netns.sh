@@ -25,20 +25,7 @@ trap 'stop_sshd; stop_sessions; clean_up' EXIT
 unset HOCKET_BACKEND HOCKET_TUNE
 
 CUT_SECONDS=45 # for all to be gone when the way to a host is cut: 30 of silence, and some to end
-make_hosts() {
-    ip -n "$name-hub" link add bridge type bridge || return 1
-    ip -n "$name-hub" link set bridge up
-    for i in 0 1 2; do
-        ip netns add "$name-$i" || return 1
-        ip -n "$name-hub" link add "port$i" type veth peer name cable netns "$name-$i" || return 1
-        ip -n "$name-hub" link set "port$i" master bridge
-        ip -n "$name-hub" link set "port$i" up
-        ip -n "$name-$i" address add "10.78.0.1$i/24" dev cable
-        ip -n "$name-$i" link set cable up
-        ip -n "$name-$i" link set lo up
-    done
-}
-make_hosts || skip "veth and bridges do not work here"
+join_hosts 10.78.0 || skip "veth and bridges do not work here"
 make_keys
 for i in 1 2; do
     start_sshd "10.78.0.1$i" ip netns exec "$name-$i"

@@ -35,6 +35,24 @@ int hk_port_hold(int *port)
     return fd;
 }
 
+bool hk_pipe_make(int fds[2])
+{
+    if (pipe(fds) < 0) {
+        fds[0] = fds[1] = -1;
+        return false;
+    }
+    for (int end = 0; end < 2; end++)
+        fcntl(fds[end], F_SETFD, FD_CLOEXEC);
+    return true;
+}
+
+void hk_fd_close(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
 int hk_temporary_file(char **path)
 {
     const char *folder = getenv("TMPDIR");

@@ -71,13 +71,11 @@ static int run(const hk_command *self, int argc, char **argv)
     hk_agent_line(line, sizeof line);
     signal(SIGPIPE, SIG_IGN);
     /* What a login has printed may have left its line open. */
-    if (!groups || !take_pipes(&in, &out) || pipe(lifeline) < 0 || !hk_write_all(out, "\n", 1) ||
-        !hk_write_all(out, line, strlen(line))) {
+    if (!groups || !take_pipes(&in, &out) || !hk_pipe_make(lifeline) ||
+        !hk_write_all(out, "\n", 1) || !hk_write_all(out, line, strlen(line))) {
         hk_complain(self->name, "The agent could not be set up: %s.", strerror(errno));
         return HK_EXIT_LAUNCHER;
     }
-    fcntl(lifeline[0], F_SETFD, FD_CLOEXEC);
-    fcntl(lifeline[1], F_SETFD, FD_CLOEXEC);
     pid_t agent = fork();
     if (agent == 0) {
         close(lifeline[1]);

@@ -60,6 +60,12 @@ int hk_port_hold(int *port);
  * errno. */
 char *hk_temporary_text(const char *text);
 
+/* A pipe that programs started from here do not inherit; false with errno, and both ends -1. */
+bool hk_pipe_make(int fds[2]);
+
+/* Closes it where it is one, and leaves -1. */
+void hk_fd_close(int *fd);
+
 /* A temporary file, made and open for reading and writing, close-on-exec. *path is to be freed. -1
  * with errno. */
 int hk_temporary_file(char **path);

@@ -33,24 +33,6 @@ static const char *const ssh_options[] = {"-T",
                                           "-o",
                                           "ServerAliveCountMax=3"};
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
-static bool open_pipe(int fds[2])
-{
-    if (pipe(fds) < 0) {
-        fds[0] = fds[1] = -1;
-        return false;
-    }
-    for (int end = 0; end < 2; end++)
-        fcntl(fds[end], F_SETFD, FD_CLOEXEC);
-    return true;
-}
-
 /* Of one start: what the agent reads, what it writes, what ssh complains. */
 typedef struct pipes {
     int to[2], from[2], words[2];
@@ -59,9 +41,9 @@ typedef struct pipes {
 static void close_pipes(pipes *p)
 {
     for (int end = 0; end < 2; end++) {
-        close_fd(&p->to[end]);
-        close_fd(&p->from[end]);
-        close_fd(&p->words[end]);
+        hk_fd_close(&p->to[end]);
+        hk_fd_close(&p->from[end]);
+        hk_fd_close(&p->words[end]);
     }
 }
 
@@ -70,12 +52,12 @@ static void close_pipes(pipes *p)
 static void be_agent(const hk_link *link, pipes *p, hk_link *others, int other_count)
 {
     for (int i = 0; i < other_count; i++) {
-        close_fd(&others[i].to);
-        close_fd(&others[i].from);
-        close_fd(&others[i].words);
+        hk_fd_close(&others[i].to);
+        hk_fd_close(&others[i].from);
+        hk_fd_close(&others[i].words);
     }
-    close_fd(&p->to[1]);
-    close_fd(&p->from[0]);
+    hk_fd_close(&p->to[1]);
+    hk_fd_close(&p->from[0]);
     setsid();
     hk_agent_start start = {
         .in = p->to[0], .out = p->from[1], .lifeline = -1, .here = true, .groups = link->groups};
@@ -179,7 +161,7 @@ static void be_ssh(const hk_launch *launch, const hk_link *link, const pipes *p)
 bool hk_link_start(hk_link *link, const hk_launch *launch, hk_link *others, int other_count)
 {
     pipes p = {{-1, -1}, {-1, -1}, {-1, -1}};
-    bool open = open_pipe(p.to) && open_pipe(p.from) && (link->here || open_pipe(p.words));
+    bool open = hk_pipe_make(p.to) && hk_pipe_make(p.from) && (link->here || hk_pipe_make(p.words));
     if (open && link->here)
         open = (link->groups = hk_agent_groups()) != NULL;
     if (open)
@@ -241,8 +223,8 @@ int hk_link_greet(hk_link *link, char *version, size_t size)
 
 void hk_link_hang_up(hk_link *link, int wait_ms)
 {
-    close_fd(&link->to);
-    close_fd(&link->from);
+    hk_fd_close(&link->to);
+    hk_fd_close(&link->from);
     int64_t until = hk_now_ms() + wait_ms;
     while (link->pid > 0) {
         pid_t got = waitpid(link->pid, &link->status, WNOHANG);
@@ -263,7 +245,7 @@ void hk_link_hang_up(hk_link *link, int wait_ms)
 void hk_link_close(hk_link *link)
 {
     hk_link_hang_up(link, 0);
-    close_fd(&link->words);
+    hk_fd_close(&link->words);
     hk_stream_close(&link->words_stream);
     hk_buffer_free(&link->in);
     hk_buffer_free(&link->out);

@@ -1,5 +1,7 @@
 #include "signals.h"
 
+#include "launch.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -23,18 +25,14 @@ static void on_signal(int number)
 int hk_signals_catch(void)
 {
     static const int numbers[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
-    for (int end = 0; end < 2; end++) {
-        if (signal_pipe[end] >= 0)
-            close(signal_pipe[end]);
-    }
-    if (pipe(signal_pipe) < 0)
+    for (int end = 0; end < 2; end++)
+        hk_fd_close(&signal_pipe[end]);
+    if (!hk_pipe_make(signal_pipe))
         return -1;
     sigset_t none;
     sigemptyset(&none);
-    for (int end = 0; end < 2; end++) {
-        fcntl(signal_pipe[end], F_SETFD, FD_CLOEXEC);
+    for (int end = 0; end < 2; end++)
         fcntl(signal_pipe[end], F_SETFL, O_NONBLOCK);
-    }
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
         sigaction(numbers[i], NULL, &before);

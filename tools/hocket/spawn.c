@@ -31,33 +31,15 @@ typedef struct pipes {
     int secret;
 } pipes;
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 static void close_pipes(pipes *p)
 {
     for (int end = 0; end < 2; end++) {
-        close_fd(&p->out[end]);
-        close_fd(&p->err[end]);
-        close_fd(&p->report[end]);
-        close_fd(&p->in[end]);
+        hk_fd_close(&p->out[end]);
+        hk_fd_close(&p->err[end]);
+        hk_fd_close(&p->report[end]);
+        hk_fd_close(&p->in[end]);
     }
-    close_fd(&p->secret);
-}
-
-static bool open_pipe(int fds[2])
-{
-    if (pipe(fds) < 0) {
-        fds[0] = fds[1] = -1;
-        return false;
-    }
-    for (int end = 0; end < 2; end++)
-        fcntl(fds[end], F_SETFD, FD_CLOEXEC);
-    return true;
+    hk_fd_close(&p->secret);
 }
 
 bool hk_secret_make(char secret[HK_SECRET_TEXT])
@@ -172,7 +154,7 @@ static bool settle(const hk_plan *plan, int rank, bool inherits, pipes *p)
     if (input < 0 || (input != STDIN_FILENO && dup2(input, STDIN_FILENO) < 0))
         return false;
     if (input > STDERR_FILENO)
-        close_fd(input == p->in[0] ? &p->in[0] : &input);
+        hk_fd_close(input == p->in[0] ? &p->in[0] : &input);
     return dup2(p->out[1], STDOUT_FILENO) >= 0 && dup2(p->err[1], STDERR_FILENO) >= 0 &&
            fcntl(p->secret, F_SETFD, 0) == 0 && set_environment(plan, rank, p->secret);
 }
@@ -259,8 +241,8 @@ static bool started(int report, failure *failure)
 /* What the child has only half of, before the fork. */
 static bool open_pipes(const hk_plan *plan, bool piped, pipes *p)
 {
-    if (!open_pipe(p->out) || !open_pipe(p->err) || !open_pipe(p->report) ||
-        (piped && !open_pipe(p->in)))
+    if (!hk_pipe_make(p->out) || !hk_pipe_make(p->err) || !hk_pipe_make(p->report) ||
+        (piped && !hk_pipe_make(p->in)))
         return false;
     p->secret = open_secret(plan->secret);
     return p->secret >= 0;
@@ -281,7 +263,7 @@ pid_t hk_spawn(const hk_plan *plan, int rank, bool inherits, bool piped, hk_rank
     if (pid > 0) {
         setpgid(pid, pid); /* here too, so that the group exists whoever runs first */
         *group = pid;
-        close_fd(&p.report[1]);
+        hk_fd_close(&p.report[1]);
         running = started(p.report[0], &failure);
     }
     if (running) {
