@@ -66,7 +66,7 @@ compile() {
 
 # Empty functions for every name of libsodium and cJSON that the sources use.
 stand_in() {
-    grep -ohE --include='*.c' '\b(sodium|crypto|randombytes|cJSON)_[A-Za-z0-9_]+\b' -r src | sort -u |
+    grep -ohE --include='*.c' '\b(sodium|crypto|randombytes|cJSON)_[A-Za-z0-9_]+\b' -r src tools | sort -u |
         awk '{print "void " $0 "(void);"; print "void " $0 "(void) {}"}' >"$OUT/stand-in.c"
 }
 
