@@ -33,8 +33,12 @@ missing_packages() {
     find_python >/dev/null || echo "python3-pip python"
 }
 
-# What only some of hocket is built from: one line for each MPI that is missing.
-missing_mpi() {
+# What only some of hocket is built from, or tested with: the modules for each MPI, hosts behind ssh or in
+# network namespaces.
+missing_extras() {
+    [ "$(uname -s)" = Darwin ] || has ip || echo "iproute2 -"
+    [ "$(uname -s)" = Darwin ] || has sshd || [ -x /usr/sbin/sshd ] || echo "openssh-server -"
+    has ssh || echo "openssh-client -"
     has mpicc.openmpi || [ "$(uname -s)" = Darwin ] || printf '%s\n' "libopenmpi-dev -" "openmpi-bin -"
     has mpicc.mpich || [ "$(uname -s)" = Darwin ] || printf '%s\n' "libmpich-dev -" "mpich -"
     has mpicc || [ "$(uname -s)" != Darwin ] || echo "- open-mpi"
@@ -66,11 +70,11 @@ install_system_packages() {
     exit 1
 }
 
-# hocket is built without, where they cannot be had.
-install_mpi() {
+# Where they cannot be had hocket is built without, and tests skip, saying so.
+install_extras() {
     local column=1 packages
     [ "$(uname -s)" = Darwin ] && column=2
-    packages=$(missing_mpi | cut -d' ' -f$column | grep -v '^-$' | sort -u || true)
+    packages=$(missing_extras | cut -d' ' -f$column | grep -v '^-$' | sort -u || true)
     [ -n "$packages" ] || return 0
     echo "deps: installing" $packages >&2
     if has apt-get && install_with_apt $packages >&2; then
@@ -78,7 +82,7 @@ install_mpi() {
     elif has brew && brew install $packages >&2; then
         return 0
     fi
-    echo "deps: without $(echo $packages): there will be no module for that MPI" >&2
+    echo "deps: without $(echo $packages): some of hocket is left out, and its tests" >&2
 }
 
 install_mlx() {
@@ -91,5 +95,5 @@ install_mlx() {
 }
 
 install_system_packages
-install_mpi
+install_extras
 install_mlx
