@@ -118,6 +118,8 @@ static hocket_status set_host(const char *from, const char *value, char host[HOS
     if (strlen(value) >= HOST_MAX)
         return hk_fail(HOCKET_ERR_INVALID, "%s is too long: %zu characters, at most %d", from,
                        strlen(value), HOST_MAX - 1);
+    if (strchr(value, ',') != NULL) /* what follows the first comma would be taken for ports */
+        return hk_fail(HOCKET_ERR_INVALID, "%s is \"%.128s\": it must be one host", from, value);
     memcpy(host, value, strlen(value) + 1);
     return HOCKET_OK;
 }
