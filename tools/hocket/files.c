@@ -35,6 +35,16 @@ int hk_port_hold(int *port)
     return fd;
 }
 
+void hk_fill_standard_fds(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 bool hk_pipe_make(int fds[2])
 {
     if (pipe(fds) < 0) {

@@ -344,6 +344,17 @@ bool hk_hosts_from_file(const char *command, const char *path, hk_hosts *hosts)
     return parsed;
 }
 
+bool hk_hosts_choose(const char *command, const hk_hosts_options *options, hk_hosts *hosts)
+{
+    if (options->names && options->file) {
+        hk_complain(command, "Either --hosts or --hostfile says which hosts, not both.");
+        return false;
+    }
+    if (options->file)
+        return hk_hosts_from_file(command, options->file, hosts);
+    return hk_hosts_from_names(command, options->names ? options->names : "localhost", hosts);
+}
+
 long hk_hosts_fill(hk_hosts *hosts, int n)
 {
     long total = 0;

@@ -29,6 +29,38 @@ typedef struct hk_hosts {
     int env_count;
 } hk_hosts;
 
+/* The options that say which hosts and how to reach them; a command that has them embeds this in
+ * its struct of options. */
+typedef struct hk_hosts_options {
+    const char *names, *file, *ssh, *hocket;
+} hk_hosts_options;
+
+/* Their lines in its table; type.field_ is the struct above, default_ the end of
+ * what help says of --hosts. */
+#define HK_HOSTS_OPTIONS(type, field_, default_)                                                   \
+    {.name = "hosts",                                                                              \
+     .kind = HK_OPTION_TEXT,                                                                       \
+     .field = offsetof(type, field_.names),                                                        \
+     .value = "A,B,...",                                                                           \
+     .help = "the hosts, as ssh knows them; localhost is this one" default_},                      \
+        {.name = "hostfile",                                                                       \
+         .kind = HK_OPTION_TEXT,                                                                   \
+         .field = offsetof(type, field_.file),                                                     \
+         .value = "FILE",                                                                          \
+         .help = "the hosts from a file: MLX's JSON, or lines such as `host slots=4`"},            \
+        {.name = "ssh",                                                                            \
+         .kind = HK_OPTION_TEXT,                                                                   \
+         .field = offsetof(type, field_.ssh),                                                      \
+         .value = "COMMAND",                                                                       \
+         .help = "how to reach a host, with options (ssh)"},                                       \
+    {                                                                                              \
+        .name = "hocket", .kind = HK_OPTION_TEXT, .field = offsetof(type, field_.hocket),          \
+        .value = "PATH", .help = "where this command lies on the other hosts (where it lies here)" \
+    }
+
+/* As the options say; this host alone where they say nothing. False after a complaint. */
+bool hk_hosts_choose(const char *command, const hk_hosts_options *options, hk_hosts *hosts);
+
 /* "a,b,c". False after a complaint in the name of the command; hosts need no free then, here and
  * below. */
 bool hk_hosts_from_names(const char *command, const char *names, hk_hosts *hosts);

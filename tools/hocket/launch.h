@@ -15,6 +15,7 @@
 #define HK_STDIN_ALL (-2)
 
 typedef struct hk_launch {
+    const char *command; /* whose complaints these are */
     int world_size;
     hk_hosts hosts; /* at least one; their ranks add up to world_size */
     const hk_backend *backend;
@@ -62,6 +63,9 @@ char *hk_temporary_text(const char *text);
 
 /* A pipe that programs started from here do not inherit; false with errno, and both ends -1. */
 bool hk_pipe_make(int fds[2]);
+
+/* The command's own standard descriptors may be closed; a pipe must not take their numbers. */
+void hk_fill_standard_fds(void);
 
 /* Closes it where it is one, and leaves -1. */
 void hk_fd_close(int *fd);

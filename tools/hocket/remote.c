@@ -146,12 +146,13 @@ static void be_ssh(const hk_launch *launch, const hk_link *link, const pipes *p)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (!command || !text || !ssh_command(text, link->host->name, command, words)) {
-        hk_complain("run", "--ssh needs a command of 1 to %d words, not '%s'.", SSH_WORDS_MAX / 2,
-                    launch->ssh);
+        hk_complain(launch->command, "--ssh needs a command of 1 to %d words, not '%s'.",
+                    SSH_WORDS_MAX / 2, launch->ssh);
     } else if (dup2(p->to[0], STDIN_FILENO) >= 0 && dup2(p->from[1], STDOUT_FILENO) >= 0 &&
                dup2(p->words[1], STDERR_FILENO) >= 0) {
         execvp(words[0], (char *const *)words);
-        hk_complain("run", "'%s' (--ssh) cannot be started: %s.", words[0], strerror(errno));
+        hk_complain(launch->command, "'%s' (--ssh) cannot be started: %s.", words[0],
+                    strerror(errno));
     }
     _exit(HK_EXIT_NOT_FOUND);
 }
@@ -172,7 +173,7 @@ bool hk_link_start(hk_link *link, const hk_launch *launch, hk_link *others, int 
         be_ssh(launch, link, &p);
     }
     if (!open || link->pid < 0) {
-        hk_complain("run", "The launcher could not be set up: %s.", strerror(errno));
+        hk_complain(launch->command, "The launcher could not be set up: %s.", strerror(errno));
         link->pid = 0;
         close_pipes(&p);
         return false;

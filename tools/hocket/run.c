@@ -5,8 +5,6 @@
 #include "options.h"
 #include "words.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +22,8 @@ typedef struct run_options {
     hk_list env;
     const char *cwd;
     const char *stdin_rank;
-    const char *hosts, *hostfile, *ssh, *hocket, *output_dir;
+    hk_hosts_options where;
+    const char *output_dir;
 } run_options;
 
 #define FIELD(name) offsetof(run_options, name)
@@ -37,26 +36,7 @@ static const hk_option options[] = {
      .most = HK_RANKS_MAX,
      .value = "RANKS",
      .help = "how many ranks to start on each host (1, or what the hostfile says)"},
-    {.name = "hosts",
-     .kind = HK_OPTION_TEXT,
-     .field = FIELD(hosts),
-     .value = "A,B,...",
-     .help = "the hosts, as ssh knows them; localhost is this one (localhost)"},
-    {.name = "hostfile",
-     .kind = HK_OPTION_TEXT,
-     .field = FIELD(hostfile),
-     .value = "FILE",
-     .help = "the hosts from a file: MLX's JSON, or lines such as `host slots=4`"},
-    {.name = "ssh",
-     .kind = HK_OPTION_TEXT,
-     .field = FIELD(ssh),
-     .value = "COMMAND",
-     .help = "how to reach a host, with options (ssh)"},
-    {.name = "hocket",
-     .kind = HK_OPTION_TEXT,
-     .field = FIELD(hocket),
-     .value = "PATH",
-     .help = "where this command lies on the other hosts (where it lies here)"},
+    HK_HOSTS_OPTIONS(run_options, where, " (localhost)"),
     {.name = "backend",
      .kind = HK_OPTION_TEXT,
      .field = FIELD(backend),
@@ -195,14 +175,7 @@ static bool choose_backend(const run_options *given, hk_launch *launch)
 /* --hosts, --hostfile, or this host alone. */
 static bool choose_hosts(const run_options *given, hk_launch *launch)
 {
-    if (given->hosts && given->hostfile) {
-        hk_complain("run", "Either --hosts or --hostfile says where the ranks are, not both.");
-        return false;
-    }
-    if (given->hostfile && !hk_hosts_from_file("run", given->hostfile, &launch->hosts))
-        return false;
-    if (!given->hostfile &&
-        !hk_hosts_from_names("run", given->hosts ? given->hosts : "localhost", &launch->hosts))
+    if (!hk_hosts_choose("run", &given->where, &launch->hosts))
         return false;
     long ranks = hk_hosts_fill(&launch->hosts, given->n);
     if (ranks > HK_RANKS_MAX)
@@ -210,17 +183,6 @@ static bool choose_hosts(const run_options *given, hk_launch *launch)
                     HK_RANKS_MAX);
     launch->world_size = (int)ranks;
     return ranks <= HK_RANKS_MAX;
-}
-
-/* The launcher's own standard descriptors may be closed; a pipe must not take their numbers. */
-static void fill_standard_fds(void)
-{
-    int fd;
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0)
-        close(fd);
 }
 
 static void allow_descriptors(int ranks)
@@ -236,6 +198,7 @@ static void allow_descriptors(int ranks)
 static int launch_program(const run_options *given, char **program)
 {
     hk_launch launch = {
+        .command = "run",
         .tag_output = given->tag_output,
         .keep_going = given->on_failure == 1,
         .timeout_s = given->timeout_s,
@@ -243,14 +206,14 @@ static int launch_program(const run_options *given, char **program)
         .cwd = given->cwd,
         .terminal = isatty(STDIN_FILENO) && isatty(STDERR_FILENO),
         .program = program,
-        .ssh = given->ssh ? given->ssh : "ssh",
-        .hocket = given->hocket,
+        .ssh = given->where.ssh ? given->where.ssh : "ssh",
+        .hocket = given->where.hocket,
         .output_dir = given->output_dir,
     };
     int status = HK_EXIT_USAGE;
     if (choose_hosts(given, &launch) && choose_backend(given, &launch) && check_env(&given->env) &&
         parse_stdin(given->stdin_rank, launch.world_size, &launch.stdin_rank)) {
-        fill_standard_fds();
+        hk_fill_standard_fds();
         allow_descriptors(launch.world_size);
         status = hk_job_run(&launch);
     }
