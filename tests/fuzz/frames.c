@@ -28,6 +28,33 @@ static void check_plan(const hk_frame *frame)
     hk_plan_free(&plan);
 }
 
+/* What doctor hears: within its limits, and the same when it is said again. */
+static void check_doctor(const hk_frame *frame)
+{
+    hk_seen seen, seen_again;
+    hk_dialed dialed, dialed_again;
+    hk_buffer again = {0};
+    hk_frame same;
+    if (frame->type == HK_FRAME_SEEN && hk_seen_read(frame, &seen)) {
+        FUZZ_CHECK(seen.cores >= 1 && seen.clock_us >= 0);
+        FUZZ_CHECK(seen.port >= 0 && seen.port <= UINT16_MAX);
+        FUZZ_CHECK(hk_seen_put(&again, &seen) && hk_frame_next(&again, &same) == 1);
+        FUZZ_CHECK(hk_seen_read(&same, &seen_again));
+        FUZZ_CHECK(seen_again.clock_us == seen.clock_us && seen_again.port == seen.port &&
+                   seen_again.memory_bytes == seen.memory_bytes);
+    }
+    if (frame->type == HK_FRAME_DIALED && hk_dialed_read(frame, &dialed)) {
+        FUZZ_CHECK(dialed.round_trip_s >= 0 && dialed.bytes_per_s >= 0);
+        FUZZ_CHECK(strlen(dialed.text) < HK_DIALED_TEXT);
+        for (const char *at = dialed.text; *at; at++)
+            FUZZ_CHECK((unsigned char)*at >= ' ' && *at != 0x7f);
+        FUZZ_CHECK(hk_dialed_put(&again, &dialed) && hk_frame_next(&again, &same) == 1);
+        FUZZ_CHECK(hk_dialed_read(&same, &dialed_again));
+        FUZZ_CHECK(dialed_again.open == dialed.open && strcmp(dialed_again.text, dialed.text) == 0);
+    }
+    hk_buffer_free(&again);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fuzz_input input = {data, size};
@@ -46,6 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             FUZZ_CHECK(hk_frame_numbers(&frame, numbers, 2) == (frame.length >= 8));
             if (frame.type == HK_FRAME_PLAN)
                 check_plan(&frame);
+            check_doctor(&frame);
             hk_frame_drop(&in, &frame);
         }
     }

@@ -14,6 +14,7 @@
 
 #include "launch.h"
 #include "platform.h"
+#include "reach.h"
 #include "signals.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ENDING_MS 2000    /* from SIGTERM to SIGKILL */
@@ -38,6 +40,8 @@
 #define INPUT_MAX (1 << 17) /* of one rank, on its way; front sends no more unasked */
 
 typedef enum phase { OBEYING, ENDING, KILLED, LEFTOVERS, LEFTOVERS_KILLED, CLOSING, GONE } phase;
+
+enum { FD_SIGNALS, FD_IN, FD_OUT, FD_LIFELINE, FD_REACH, FD_RANKS };
 
 typedef struct agent_rank {
     pid_t pid;
@@ -62,6 +66,7 @@ typedef struct agent {
     int signals;                      /* read end */
     int ports[PORTS_MAX], port_count; /* sockets that keep them */
     char **paths;                     /* of the files that the plan asked for */
+    hk_reach reach;                   /* what doctor asks for */
     struct pollfd *fds;
     int fd_count;
 } agent;
@@ -201,7 +206,7 @@ static bool take_plan(agent *agent, const hk_frame *frame)
     if (plan->count > 0 || !hk_plan_read(frame->bytes, frame->length, plan))
         return false;
     agent->ranks = calloc((size_t)plan->count, sizeof *agent->ranks);
-    agent->fds = calloc((size_t)plan->count * 3 + 4, sizeof *agent->fds);
+    agent->fds = calloc((size_t)plan->count * 3 + FD_RANKS, sizeof *agent->fds);
     bool ready = agent->ranks && agent->fds && write_files(agent);
     if (!ready)
         tell_failure(agent, plan->first, HK_EXIT_LAUNCHER,
@@ -256,6 +261,32 @@ static bool take_signal(agent *agent, uint32_t number)
     return true;
 }
 
+/* The clock last, so that what else there is to do counts into no difference. */
+static bool look(agent *agent, const hk_frame *frame)
+{
+    struct timespec now;
+    if (frame->length != HK_REACH_TOKEN || agent->phase != OBEYING)
+        return false;
+    hk_seen seen = {.cores = hk_cores(), .memory_bytes = hk_memory_bytes()};
+    seen.port = hk_reach_listen(&agent->reach, frame->bytes);
+    clock_gettime(CLOCK_REALTIME, &now);
+    seen.clock_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    if (!hk_seen_put(&agent->out, &seen))
+        cut(agent);
+    return true;
+}
+
+static bool dial(agent *agent, const hk_frame *frame)
+{
+    char host[HK_HOST_NAME_MAX];
+    if (frame->length < 1 || frame->length >= sizeof host || agent->phase != OBEYING ||
+        memchr(frame->bytes, '\0', frame->length))
+        return false;
+    memcpy(host, frame->bytes, frame->length);
+    host[frame->length] = '\0';
+    return hk_reach_dial(&agent->reach, host, frame->number);
+}
+
 static bool signal_leftovers(agent *agent, int number);
 
 static bool take_frame(agent *agent, const hk_frame *frame)
@@ -267,6 +298,8 @@ static bool take_frame(agent *agent, const hk_frame *frame)
     case HK_FRAME_SIGNAL: return take_signal(agent, frame->number);
     case HK_FRAME_PING: return true;
     case HK_FRAME_FLOW: return take_flow(agent, frame->number);
+    case HK_FRAME_LOOK: return look(agent, frame);
+    case HK_FRAME_DIAL: return dial(agent, frame);
     case HK_FRAME_FINISH:
         if (agent->phase == OBEYING) {
             signal_leftovers(agent, SIGTERM);
@@ -474,8 +507,6 @@ static void watch(struct pollfd *fd, int number, short events)
     *fd = (struct pollfd){.fd = number, .events = events};
 }
 
-enum { FD_SIGNALS, FD_IN, FD_OUT, FD_LIFELINE, FD_RANKS };
-
 static void sleep_until_something(agent *agent)
 {
     struct pollfd few[FD_RANKS], *fds = agent->fds ? agent->fds : few;
@@ -483,6 +514,7 @@ static void sleep_until_something(agent *agent)
     watch(&fds[FD_IN], agent->cut ? -1 : agent->start->in, POLLIN);
     watch(&fds[FD_OUT], agent->cut || !agent->out.length ? -1 : agent->start->out, POLLOUT);
     watch(&fds[FD_LIFELINE], agent->cut ? -1 : agent->start->lifeline, POLLIN);
+    watch(&fds[FD_REACH], agent->cut ? -1 : agent->reach.answer, POLLIN);
     int count = FD_RANKS;
     for (int i = 0; i < agent->started; i++) {
         const agent_rank *rank = &agent->ranks[i];
@@ -496,6 +528,8 @@ static void sleep_until_something(agent *agent)
         until = agent->phase_ends_ms;
     if (poll(fds, (nfds_t)count, looks ? NAP_MS : hk_nap_until(until)) < 0)
         return;
+    if (fds[FD_REACH].revents)
+        hk_reach_hear(&agent->reach, &agent->out);
     bool hung_up = fds[FD_LIFELINE].revents != 0, spoken = fds[FD_IN].revents != 0;
     for (int i = 0, at = FD_RANKS; i < agent->started; i++, at += 3) {
         for (int stream = 0; stream < 2; stream++) {
@@ -533,6 +567,7 @@ static void close_agent(agent *agent)
     }
     for (int i = 0; i < agent->port_count; i++)
         close(agent->ports[i]);
+    hk_reach_close(&agent->reach);
     hk_buffer_free(&agent->in);
     hk_buffer_free(&agent->out);
     hk_plan_free(&agent->plan);
@@ -543,6 +578,7 @@ static void close_agent(agent *agent)
 int hk_agent_run(const hk_agent_start *start)
 {
     agent agent = {.start = start, .phase_ends_ms = HK_FOREVER, .silent_from_ms = hk_now_ms()};
+    hk_reach_open(&agent.reach, (const int[]){start->in, start->out, start->lifeline});
     hk_adopt_orphans();
     agent.signals = hk_signals_catch();
     if (agent.signals < 0)

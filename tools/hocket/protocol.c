@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define READ_BYTES 65536
+#define CORES_MAX (1 << 20)
 #define BUFFER_KEPT 65536 /* an empty buffer keeps as much memory */
 
 /* === Buffers ================================================================================== */
@@ -307,4 +308,70 @@ void hk_plan_free(hk_plan *plan)
     free(plan->rank_variables.items);
     free(plan->memory);
     *plan = (hk_plan){0};
+}
+
+/* === What doctor asks for ===================================================================== */
+
+enum { SEEN_CORES, SEEN_MEMORY, SEEN_CLOCK, SEEN_CLOCK_HIGH, SEEN_PORT, SEEN_NUMBERS };
+
+bool hk_seen_put(hk_buffer *out, const hk_seen *seen)
+{
+    uint64_t clock = (uint64_t)seen->clock_us, memory = seen->memory_bytes >> 20;
+    uint32_t numbers[SEEN_NUMBERS] = {[SEEN_CORES] = (uint32_t)seen->cores,
+                                      [SEEN_MEMORY] =
+                                          memory > UINT32_MAX ? UINT32_MAX : (uint32_t)memory,
+                                      [SEEN_CLOCK] = (uint32_t)clock,
+                                      [SEEN_CLOCK_HIGH] = (uint32_t)(clock >> 32),
+                                      [SEEN_PORT] = (uint32_t)seen->port};
+    return hk_frame_put_numbers(out, HK_FRAME_SEEN, 0, numbers, SEEN_NUMBERS);
+}
+
+bool hk_seen_read(const hk_frame *frame, hk_seen *seen)
+{
+    uint32_t numbers[SEEN_NUMBERS];
+    if (frame->length != sizeof numbers || !hk_frame_numbers(frame, numbers, SEEN_NUMBERS) ||
+        numbers[SEEN_CORES] < 1 || numbers[SEEN_CORES] > CORES_MAX ||
+        numbers[SEEN_CLOCK_HIGH] > INT32_MAX || numbers[SEEN_PORT] > UINT16_MAX)
+        return false;
+    *seen = (hk_seen){.cores = (int)numbers[SEEN_CORES],
+                      .memory_bytes = (uint64_t)numbers[SEEN_MEMORY] << 20,
+                      .clock_us =
+                          (int64_t)((uint64_t)numbers[SEEN_CLOCK_HIGH] << 32 | numbers[SEEN_CLOCK]),
+                      .port = (int)numbers[SEEN_PORT]};
+    return true;
+}
+
+/* Numbers of 32 bits: whether it is open, nanoseconds, kB/s; what is more is as good as that. */
+enum { DIALED_OPEN, DIALED_NS, DIALED_RATE, DIALED_NUMBERS };
+
+static uint32_t clamp(double value)
+{
+    return value >= (double)UINT32_MAX ? UINT32_MAX : value > 0 ? (uint32_t)value : 0;
+}
+
+bool hk_dialed_put(hk_buffer *out, const hk_dialed *dialed)
+{
+    unsigned char bytes[4 * DIALED_NUMBERS + HK_DIALED_TEXT];
+    size_t length = strnlen(dialed->text, HK_DIALED_TEXT - 1);
+    hk_put_u32(bytes + 4 * (size_t)DIALED_OPEN, dialed->open);
+    hk_put_u32(bytes + 4 * (size_t)DIALED_NS, clamp(dialed->round_trip_s * 1e9));
+    hk_put_u32(bytes + 4 * (size_t)DIALED_RATE, clamp(dialed->bytes_per_s / 1e3));
+    memcpy(bytes + 4 * (size_t)DIALED_NUMBERS, dialed->text, length);
+    return hk_frame_put(out, HK_FRAME_DIALED, 0, bytes, 4 * (size_t)DIALED_NUMBERS + length);
+}
+
+bool hk_dialed_read(const hk_frame *frame, hk_dialed *dialed)
+{
+    uint32_t numbers[DIALED_NUMBERS];
+    if (!hk_frame_numbers(frame, numbers, DIALED_NUMBERS) || numbers[DIALED_OPEN] > 1 ||
+        frame->length - sizeof numbers >= HK_DIALED_TEXT)
+        return false;
+    *dialed = (hk_dialed){.open = numbers[DIALED_OPEN] == 1,
+                          .round_trip_s = numbers[DIALED_NS] / 1e9,
+                          .bytes_per_s = numbers[DIALED_RATE] * 1e3};
+    for (size_t i = 0; i < frame->length - sizeof numbers; i++) {
+        char byte = frame->bytes[sizeof numbers + i];
+        dialed->text[i] = (unsigned char)byte < ' ' || byte == 0x7f ? '?' : byte;
+    }
+    return true;
 }

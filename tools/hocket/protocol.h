@@ -54,6 +54,12 @@ typedef enum hk_frame_type {
     HK_FRAME_GONE,  /* nothing of the job is left on this host */
     /* To the agent: front is still there. */
     HK_FRAME_PING,
+    /* hocket doctor's. To the agent: */
+    HK_FRAME_LOOK, /* payload: a token; answered by SEEN, at once */
+    HK_FRAME_DIAL, /* number: a port; payload: a host; answered by DIALED, one at a time */
+    /* From the agent: */
+    HK_FRAME_SEEN,   /* payload: hk_seen */
+    HK_FRAME_DIALED, /* payload: hk_dialed */
     HK_FRAME_TYPES
 } hk_frame_type;
 
@@ -107,5 +113,29 @@ bool hk_plan_put(hk_buffer *out, const hk_plan *plan);
  * then. */
 bool hk_plan_read(const char *bytes, size_t length, hk_plan *plan);
 void hk_plan_free(hk_plan *plan);
+
+/* What an agent says of its host. */
+typedef struct hk_seen {
+    int cores;
+    uint64_t memory_bytes; /* in whole MiB; 0: the system does not say */
+    int64_t clock_us;      /* since 1970 */
+    int port;              /* where it answers those who have the token; 0: nowhere */
+} hk_seen;
+
+#define HK_DIALED_TEXT 256 /* with its NUL */
+
+/* What came of a dial. */
+typedef struct hk_dialed {
+    bool open; /* the connection, and all that was tried on it went well */
+    double round_trip_s, bytes_per_s;
+    char text[HK_DIALED_TEXT]; /* its own address on that connection; or why not */
+} hk_dialed;
+
+/* put: queues a frame with it; false when there is no memory. read: false when it is none. A text
+ * that was read is fit for a terminal. */
+bool hk_seen_put(hk_buffer *out, const hk_seen *seen);
+bool hk_seen_read(const hk_frame *frame, hk_seen *seen);
+bool hk_dialed_put(hk_buffer *out, const hk_dialed *dialed);
+bool hk_dialed_read(const hk_frame *frame, hk_dialed *dialed);
 
 #endif
