@@ -4,6 +4,7 @@
 #include "options.h"
 #include "platform.h"
 #include "probe.h"
+#include "survey.h"
 #include "words.h"
 
 #include <hocket/hocket.h>
@@ -15,6 +16,7 @@
 
 typedef struct doctor_options {
     bool promises;
+    hk_hosts_options where;
 } doctor_options;
 
 static const hk_option options[] = {
@@ -22,7 +24,21 @@ static const hk_option options[] = {
      .kind = HK_OPTION_FLAG,
      .field = offsetof(doctor_options, promises),
      .help = "say instead what hocket promises and which backend keeps it"},
+    HK_HOSTS_OPTIONS(doctor_options, where, ""),
     {.name = NULL},
+};
+
+static const hk_term statuses[] = {
+    {"0", "with --hosts or --hostfile: all is well; without: what there is was shown"},
+    {"1", "something is wrong with a host, or between two, and a sentence says what"},
+    {"125", "the hosts could not be asked"},
+    {"2", "the command line makes no sense"},
+    {NULL, NULL},
+};
+
+static const hk_section sections[] = {
+    {"Exit status", statuses},
+    {NULL, NULL},
 };
 
 static void show_host(void)
@@ -110,14 +126,45 @@ static void show_promises(void)
     }
 }
 
+/* Each pair takes a second or so: with more hosts, that would be many minutes. */
+static int show_hosts(const hk_hosts_options *where)
+{
+    hk_launch launch = {.command = "doctor",
+                        .ssh = where->ssh ? where->ssh : "ssh",
+                        .hocket = where->hocket};
+    int status = HK_EXIT_USAGE;
+    if (!where->names && !where->file) {
+        hk_complain("doctor", "--ssh and --hocket need --hosts or --hostfile beside them.");
+        return HK_EXIT_USAGE;
+    }
+    if (!hk_hosts_choose("doctor", where, &launch.hosts))
+        return HK_EXIT_USAGE;
+    if (launch.hosts.count > HK_SURVEY_HOSTS_MAX) {
+        hk_complain("doctor", "These are %d hosts; at most %d can be looked at together.",
+                    launch.hosts.count, HK_SURVEY_HOSTS_MAX);
+    } else {
+        hk_fill_standard_fds();
+        status = hk_survey_run(&launch);
+    }
+    hk_hosts_free(&launch.hosts);
+    return status;
+}
+
 static int run(const hk_command *self, int argc, char **argv)
 {
     doctor_options given = {0};
+    const hk_hosts_options *where = &given.where;
     int at = hk_options_parse(self, &given, argc, argv);
     if (at < 0)
         return at == HK_OPTIONS_HELP ? 0 : HK_EXIT_USAGE;
     if (at < argc) {
         hk_complain("doctor", "There is no use for '%s' here.", argv[at]);
+        return HK_EXIT_USAGE;
+    }
+    if (where->names || where->file || where->ssh || where->hocket) {
+        if (!given.promises)
+            return show_hosts(where);
+        hk_complain("doctor", "--promises are the same on all hosts: it goes alone.");
         return HK_EXIT_USAGE;
     }
     if (given.promises) {
@@ -137,7 +184,11 @@ const hk_command hk_command_doctor = {
     .summary = "say what works on this machine, and why the rest does not",
     .description = "Shows the version, this host and its network, the engines and devices that are "
                    "found, and each backend with the reason why it is not available, if it is "
-                   "not.",
+                   "not. With --hosts or --hostfile it looks at those instead, from both ends: "
+                   "whether ssh reaches each and the same hocket is there, its cores, memory and "
+                   "clock; and for each pair whether a connection opens to the address that ranks "
+                   "would use, its round trip and its bandwidth.",
     .options = options,
+    .sections = sections,
     .run = run,
 };

@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# `hocket doctor --hosts` on names of this host, behind a real sshd.
+set -uo pipefail
+cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
+source=$PWD
+build=${HOCKET_BUILD_DIR:-$PWD/build}
+hocket=$build/bin/hocket
+[ -x "$hocket" ] || { echo "doctor_hosts: $hocket was not built"; exit 1; }
+unset "${!HOCKET_@}"
+work=$(mktemp -d) || exit 1
+source "$source/tests/sshd.bash"
+trap 'stop_sshd; rm -rf "$work"' EXIT
+cd "$work" || exit 1
+make_keys
+start_sshd 0.0.0.0
+write_ssh_config
+timeout 30 ssh -F ssh_config host-a true 2>/dev/null || skip "ssh does not get into its own sshd"
+
+LIMIT=90       # seconds for any one doctor
+GONE_TRIES=120 # 6 s for a process to go
+LINES_TRIES=600
+source "$source/tests/processes.bash"
+two="--hosts 127.0.0.2,127.0.0.3"
+doctor() {
+    timeout $LIMIT "$hocket" doctor --ssh "ssh -F $work/ssh_config" "$@" >out 2>err </dev/null
+    status=$?
+}
+# says WHAT REGEX: a line is like this.
+says() {
+    cases=$((cases + 1))
+    grep -qE -- "^$2\$" out || { fault "$1: no line is like '$2'"; cat out err; }
+}
+
+host_line=" +$("$hocket" --version 2>/dev/null | sed 's/^hocket //') +[0-9]+ +[0-9.]+ GiB  [+-]0\.[0-9]{4} s \+- \
+0\.[0-9]{4} +"
+cell=' +([0-9.]+ / [0-9.]+)'
+test_all_is_well() {
+    doctor $two
+    same "status" "$status $(cat err)" "0 "
+    says "the first" "127\.0\.0\.2${host_line}127\.0\.0\.2"
+    says "the second, where it dials from" "127\.0\.0\.3${host_line}127\.0\.0\.[0-9]+"
+    says "a row" "127\.0\.0\.2 +-$cell"
+    says "the other" "127\.0\.0\.3$cell +-"
+    says "the end" "All is well\."
+}
+
+test_here_and_there() {
+    doctor --hosts localhost,127.0.0.2,127.0.0.3,host-loud --hocket "$hocket"
+    same "lines, one screen" "$(($(wc -l <out) <= 24))" 1
+    says "four" "127\.0\.0\.2$cell$cell? +.*"
+    doctor --hosts localhost
+    same "one host" "$status $(tail -n 1 out)" "0 All is well."
+    printf '[{"ssh": "host-a", "ips": ["127.0.0.5"]}, {"ssh": "host-b", "ips": ["127.0.0.6"]}]' >hostfile
+    doctor --hostfile hostfile
+    same "addresses of a hostfile" "$status $(grep -cE '127\.0\.0\.[56]$' out)" "0 2"
+}
+
+test_no_such_name() {
+    doctor --hosts host-a,host-b # ssh alone knows these
+    same "status" "$status" 1
+    says "the first" "host-b cannot reach host-a at host-a: the name is not known there \(.+\)\."
+}
+
+test_ssh_fails() {
+    doctor --hosts 127.0.0.2,no.such.host.invalid
+    same "status" "$status" 1
+    says "what ssh says" "no\.such\.host\.invalid: .*does not reach it: ssh: Could not resolve hostname .*"
+    says "its row" "no\.such\.host\.inval.*of no use, see below"
+    printf 'Host locked\n HostName 127.0.0.1\n IdentityFile /nowhere\n' | cat - ssh_config >locked
+    ssh-keygen -q -t ed25519 -N '' -f other
+    sed -i 's|IdentityFile .*/quiet|IdentityFile '"$work"'/other|' locked
+    timeout $LIMIT "$hocket" doctor --ssh "ssh -F $work/locked" --hosts 127.0.0.2 >out 2>err
+    same "status" "$?" 1
+    says "no way in" "127\.0\.0\.2: .* does not reach it: .*Permission denied.*"
+}
+
+test_no_hocket() {
+    doctor $two --hocket /no/such/hocket
+    same "status" "$status" 1
+    says "not there" "127\.0\.0\.3: no hocket answers there; --hocket .*status 127\): .*/no/such/hocket.*"
+    printf '#!/bin/sh\nprintf "hocket agent: 9.9.9\\n"\nexec sleep 5\n' >newer
+    chmod +x newer
+    doctor --hosts 127.0.0.2 --hocket "$work/newer"
+    same "status" "$status" 1
+    says "another version" "127\.0\.0\.2: it has hocket 9\.9\.9, and this host has [0-9.]+: .*"
+    printf '#!/bin/sh\nexit 3\n' >newer
+    doctor --hosts 127.0.0.2 --hocket "$work/newer"
+    says "no agent" "127\.0\.0\.2: no hocket answers there; --hocket .*status 3\)\."
+    printf '#!/bin/sh\n"%s" agent & sleep 0.3; exit 4\n' "$hocket" >newer
+    doctor --hosts 127.0.0.2 --hocket "$work/newer"
+    same "an agent that is lost" "$status $(grep -c '^127.0.0.2: ' out)" "1 1"
+}
+
+# A copy of the command has a name of its own, by which its processes are found. One host's agent never
+# answers, so that doctor waits.
+test_nothing_is_left() {
+    local signal pids tries line
+    mkdir -p bin lib
+    cp "$hocket" bin/hocket-$$
+    cp -P "$build"/lib/libhocket* lib/ 2>/dev/null
+    line=$("$hocket" --version)
+    cat >slow <<END
+#!/bin/sh
+case \$SSH_CONNECTION in *" 127.0.0.4 "*) echo "hocket agent: ${line#hocket }"; exec cat >/dev/null ;; esac
+exec $work/bin/hocket-$$ agent
+END
+    chmod +x slow
+    for signal in KILL TERM HUP; do
+        "$hocket" doctor --ssh "ssh -F $work/ssh_config" --hosts 127.0.0.2,127.0.0.3,localhost,127.0.0.4 \
+            --hocket "$work/slow" >out 2>err </dev/null &
+        job=$!
+        for tries in $(seq 300); do
+            pids=$(pgrep -f "^$work/bin/hocket-$$ agent" | tr '\n' ' ')
+            [ "$(echo $pids | wc -w)" -ge 6 ] && break # guards, agents and who listens
+            sleep 0.02
+        done
+        pids+=" $(ps -o pid= --ppid $job | tr '\n' ' ')" # three of ssh and an agent
+        same "$signal: there are agents" "$(echo $pids | wc -w)" 10
+        kill -$signal $job
+        await
+        gone "$signal" $job $pids
+        same "$signal: by name" "$(pgrep -f "^$work/bin/hocket-$$ agent" | wc -l)" 0
+    done
+}
+
+for test in ${*:-$(declare -F | awk '$3 ~ /^test_/ {print $3}')}; do
+    before=$faults
+    $test
+    [ "$faults" = "$before" ] || echo "doctor_hosts: $test failed"
+done
+echo "doctor_hosts: $cases checks, $faults faults"
+[ "$faults" = 0 ]
