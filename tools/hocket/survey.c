@@ -4,7 +4,7 @@
  *   clock, whose difference is known to half of a round trip;
  *   every other host dials the first, as ranks do to meet: the address that it has on the way there
  *   is where the other ranks will reach it;
- *   the other pairs, and once more those that stand out, which may have been chance.
+ *   the other pairs, and again those that stand out, which may have been chance.
  *
  * One pair at a time, so that none takes another's share of a cable. */
 #include "survey.h"
@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #define LOOKS 5
+#define AGAIN 2       /* tries, for pairs that stand out */
 #define MEET_MS 40000 /* for ssh, whose own limit is 20 s, and for the looks */
 #define DIAL_MS ((HK_REACH_DIAL_S + 5) * 1000)
 #define LEAVE_MS 5000
@@ -336,8 +337,9 @@ static void try_pairs(hk_survey *survey)
         for (int to = 1; to < survey->count; to++)
             try_pair(survey, from, to);
     }
-    for (int from = 0; from < survey->count; from++) {
+    for (int i = 0; i < AGAIN * survey->count; i++) {
         for (int to = 0; to < survey->count; to++) {
+            int from = i % survey->count;
             if (hk_survey_is_slow(survey, from, to, &others) ||
                 hk_survey_is_late(survey, from, to, &others))
                 try_pair(survey, from, to);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define SLOW_FACTOR 4    /* less than a quarter of what the others have */
-#define SLOW_BELOW 1e9   /* bytes/s; above it, chance decides over a short transfer */
+#define SLOW_BELOW 5e8   /* bytes/s; above it, chance decides over a short transfer */
 #define LATE_FACTOR 10   /* more than ten times the others' round trip */
 #define LATE_ABOVE 0.002 /* seconds; below it, who was scheduled when decides */
 #define CLOCK_MOST 1.0   /* seconds between clocks; the journals of the hosts tell no order then */
