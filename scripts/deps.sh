@@ -55,34 +55,29 @@ install_with_apt() {
         apt-get install -q -y --no-install-recommends "$@"
 }
 
-install_system_packages() {
-    local column=1 packages
+# install LIST: what that function finds missing. Fails, with $packages still to be had, where it cannot.
+install() {
+    local column=1
     [ "$(uname -s)" = Darwin ] && column=2
-    packages=$(missing_packages | cut -d' ' -f$column | grep -v '^-$' | sort -u || true)
+    packages=$("$1" | cut -d' ' -f$column | grep -v '^-$' | sort -u || true)
     [ -n "$packages" ] || return 0
     echo "deps: installing" $packages >&2
     if has apt-get && install_with_apt $packages; then
         return 0
-    elif has brew && brew install $packages; then
-        return 0
     fi
+    has brew && brew install $packages
+}
+
+install_system_packages() {
+    install missing_packages && return 0
     echo "deps: could not install by itself; please install these packages:" $packages >&2
     exit 1
 }
 
 # Where they cannot be had hocket is built without, and tests skip, saying so.
 install_extras() {
-    local column=1 packages
-    [ "$(uname -s)" = Darwin ] && column=2
-    packages=$(missing_extras | cut -d' ' -f$column | grep -v '^-$' | sort -u || true)
-    [ -n "$packages" ] || return 0
-    echo "deps: installing" $packages >&2
-    if has apt-get && install_with_apt $packages >&2; then
-        return 0
-    elif has brew && brew install $packages >&2; then
-        return 0
-    fi
-    echo "deps: without $(echo $packages): some of hocket is left out, and its tests" >&2
+    install missing_extras >&2 ||
+        echo "deps: without $(echo $packages): some of hocket is left out, and its tests" >&2
 }
 
 install_mlx() {

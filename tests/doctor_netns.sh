@@ -17,17 +17,7 @@ unset "${!HOCKET_@}"
 GONE_TRIES=200 # of 50 ms
 join_hosts 10.79.0 || skip "veth and bridges do not work here"
 make_keys
-for i in 1 2 3; do
-    start_sshd "10.79.0.1$i" ip netns exec "$name-$i"
-    printf 'Host 10.79.0.1%s\n    Port %s\n' $i "$port" >>"$work/ssh_config"
-done
-cat >>"$work/ssh_config" <<END
-Host *
-    IdentityFile $work/quiet
-    IdentitiesOnly yes
-    StrictHostKeyChecking no
-    UserKnownHostsFile /dev/null
-END
+serve_spaces 10.79.0 1 2 3
 one=10.79.0.11 two=10.79.0.12 three=10.79.0.13
 command=("$hocket" doctor --ssh "ssh -F $work/ssh_config" --hosts $one,$two,$three)
 doctor() {

@@ -84,3 +84,21 @@ Host *
     UserKnownHostsFile /dev/null
 END
 }
+
+# serve_spaces NETWORK NUMBER...: an sshd in each of these hosts of join_hosts (namespaces.bash), by whose
+# address $work/ssh_config reaches it.
+serve_spaces() {
+    local network=$1 i
+    shift
+    for i; do
+        start_sshd "$network.1$i" ip netns exec "$name-$i"
+        printf 'Host %s.1%s\n    Port %s\n' "$network" "$i" "$port" >>"$work/ssh_config"
+    done
+    cat >>"$work/ssh_config" <<END
+Host *
+    IdentityFile $work/quiet
+    IdentitiesOnly yes
+    StrictHostKeyChecking no
+    UserKnownHostsFile /dev/null
+END
+}

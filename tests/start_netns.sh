@@ -27,17 +27,7 @@ unset HOCKET_BACKEND HOCKET_TUNE
 CUT_SECONDS=45 # for all to be gone when the way to a host is cut: 30 of silence, and some to end
 join_hosts 10.78.0 || skip "veth and bridges do not work here"
 make_keys
-for i in 1 2; do
-    start_sshd "10.78.0.1$i" ip netns exec "$name-$i"
-    printf 'Host 10.78.0.1%s\n    Port %s\n' $i "$port" >>"$work/ssh_config"
-done
-cat >>"$work/ssh_config" <<END
-Host *
-    IdentityFile $work/quiet
-    IdentitiesOnly yes
-    StrictHostKeyChecking no
-    UserKnownHostsFile /dev/null
-END
+serve_spaces 10.78.0 1 2
 hosts=10.78.0.11,10.78.0.12
 ssh="ssh -F $work/ssh_config -o ServerAliveInterval=1 -o ServerAliveCountMax=2" # sooner than by itself
 run() {
