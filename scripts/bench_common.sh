@@ -75,7 +75,7 @@ compile() {
     for compiler in "$(dirname "$run")/mpicc.$name" "mpicc.$name" "$(dirname "$run")/mpicc"; do
         has "$compiler" || continue
         "$compiler" -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Itools/hocket bench/peers/mpi.c \
-            tools/hocket/bench_measure.c tools/hocket/bench_print.c -o "$program.new" \
+            tools/hocket/bench/measure.c tools/hocket/bench/print.c -o "$program.new" \
             2>"$program.log" && mv "$program.new" "$program" && return 0
         say "$compiler does not build bench/peers/mpi.c; see $program.log"
     done

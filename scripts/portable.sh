@@ -102,7 +102,7 @@ library() {
 the_command() {
     local target=$1 name=$2
     compile "$target" tool "$(c_flags "$target") -Itools/hocket" \
-        $(c_sources "$target" tools/hocket) &&
+        $(c_sources "$target" tools/hocket tools/hocket/*) &&
         zig cc -target "$target" "$OUT/$target"/tool/*.o "$OUT/$target/$name" "$OUT/stand-in.c" \
             -o "$OUT/$target/hocket"
 }

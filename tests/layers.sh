@@ -44,6 +44,8 @@ while IFS=: read -r file line text; do
         continue
     fi
     other=$(room_of "$what")
+    # The command has rooms of its own, and writes their names from its root.
+    [ "$own" = tools ] && [ -e "tools/hocket/$what" ] && continue
     if [ "$(height_of "$other")" -lt 0 ]; then
         fault "$file:$line: \"$what\" is in no room that is known"
     elif [ "$own" = examples ]; then

@@ -1,9 +1,9 @@
 /* The parts of `hocket bench`: its check sees one wrong byte anywhere, its clock adds up, its sizes
  * are read as they are meant. tests/bench.sh runs the whole. */
-#include "../tools/hocket/bench_data.c"
-#include "../tools/hocket/bench_measure.c"
-#include "../tools/hocket/bench_operations.c"
-#include "../tools/hocket/bench_print.c"
+#include "bench/data.c"
+#include "bench/measure.c"
+#include "bench/operations.c"
+#include "bench/print.c"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-"""What `hocket bench` measures, over MLX's ring: all_sum of f32, timed as tools/hocket/bench_measure.c
+"""What `hocket bench` measures, over MLX's ring: all_sum of f32, timed as tools/hocket/bench/measure.c
 does it and printed in the same form.
 
     hocket run -n 2 --backend mlx:ring -- python3 mlx_ring.py NAME SIZES SECONDS

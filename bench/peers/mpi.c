@@ -5,7 +5,7 @@
  *
  * NAME is what the results call this MPI in this configuration. The operation `start` only joins
  * and leaves. */
-#include "bench_measure.h"
+#include "bench/measure.h"
 
 #include <mpi.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* What front and agent say to each other. The first byte says how many bytes come at once. */
 #include "input.h"
-#include "launch.h"
+#include "run/launch.h"
 
 static void check_plan(const hk_frame *frame)
 {

@@ -1,5 +1,5 @@
 /* --hostfile: MLX's launch hostfile and Open MPI's lines. */
-#include "hosts.h"
+#include "run/hosts.h"
 #include "input.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,7 +1,7 @@
 /* The launcher's command line, by `hocket run` itself up to where it would start ranks. The input
  * is the words, each ended by a newline. */
 #include "input.h"
-#include "launch.h"
+#include "run/launch.h"
 
 enum { WORDS_MAX = 64 };
 

@@ -1,7 +1,7 @@
 /* hocket help: what the tables print: help, manual pages, completion. */
 #include "command.h"
-#include "complete.h"
-#include "manual.h"
+#include "manual/complete.h"
+#include "manual/manual.h"
 #include "options.h"
 #include "words.h"
 

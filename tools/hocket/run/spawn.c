@@ -1,0 +1,277 @@
+/* Starting one rank: its pipes, its environment, its process group. */
+#include "run/launch.h"
+#include "platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+/* The ranks' secret goes to a descriptor that scripts do not use as one of theirs. */
+#define SECRET_FD_MIN 100
+
+/* What a child does before it becomes the program, in the words of a complaint. */
+typedef enum step { STEP_SETTLE, STEP_FOLDER, STEP_START } step;
+
+typedef struct failure {
+    step step;
+    int error;
+} failure;
+
+/* The descriptors of one start. */
+typedef struct pipes {
+    int out[2], err[2];
+    int report[2]; /* the child's failure; hung up by a successful exec */
+    int in[2];     /* where the agent writes the rank's input */
+    int secret;
+} pipes;
+
+static void close_pipes(pipes *p)
+{
+    for (int end = 0; end < 2; end++) {
+        hk_fd_close(&p->out[end]);
+        hk_fd_close(&p->err[end]);
+        hk_fd_close(&p->report[end]);
+        hk_fd_close(&p->in[end]);
+    }
+    hk_fd_close(&p->secret);
+}
+
+bool hk_secret_make(char secret[HK_SECRET_TEXT])
+{
+    unsigned char bytes[HK_SECRET_TEXT / 2];
+    bool made = getentropy(bytes, sizeof bytes) == 0;
+    for (size_t i = 0; made && i < sizeof bytes; i++)
+        snprintf(secret + 2 * i, 3, "%02x", bytes[i]);
+    sodium_memzero(bytes, sizeof bytes);
+    return made;
+}
+
+void hk_secret_wipe(char *secret)
+{
+    sodium_memzero(secret, strlen(secret));
+}
+
+/* The secret in a file without a name. Each rank gets one that was opened for it alone, because
+ * opening /dev/fd/N shares the offset on some systems. */
+static int open_secret(const char *secret)
+{
+    char *path;
+    int fd = hk_temporary_file(&path);
+    if (fd < 0)
+        return -1;
+    int reader = -1;
+    if (hk_write_all(fd, secret, strlen(secret))) {
+        int low = open(path, O_RDONLY | O_CLOEXEC);
+        if (low >= 0) {
+            reader = fcntl(low, F_DUPFD_CLOEXEC, SECRET_FD_MIN);
+            close(low);
+        }
+    }
+    int error = errno;
+    unlink(path);
+    free(path);
+    close(fd);
+    errno = error;
+    return reader;
+}
+
+/* === In the child ============================================================================= */
+
+static bool set_number(const char *name, int number)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", number);
+    return setenv(name, text, 1) == 0;
+}
+
+/* Ranks of one host share its cores, unless the user has settled that. */
+static bool share_cores(int threads)
+{
+    static const char *const names[] = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+                                        "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!getenv(names[i]) && !set_number(names[i], threads))
+            return false;
+    }
+    return true;
+}
+
+static bool set_variable(const char *item)
+{
+    char *name = strdup(item);
+    char *equals = name ? strchr(name, '=') : NULL;
+    bool set = false;
+    if (equals) {
+        *equals = '\0';
+        set = setenv(name, equals + 1, 1) == 0;
+    }
+    free(name);
+    return set;
+}
+
+static bool set_environment(const hk_plan *plan, int rank, int secret)
+{
+    for (int i = 0; i < plan->env.count; i++) {
+        if (!set_variable(plan->env.items[i]))
+            return false;
+    }
+    char secret_path[32];
+    snprintf(secret_path, sizeof secret_path, "/dev/fd/%d", secret);
+    unsetenv("HOCKET_SECRET"); /* another job's */
+    unsetenv("HOCKET_HOSTFILE");
+    for (int i = 0; i < plan->files.count; i++) {
+        if (!set_variable(plan->files.items[i]))
+            return false;
+    }
+    for (int i = 0; i < plan->rank_variables.count; i++) {
+        if (!set_number(plan->rank_variables.items[i], rank))
+            return false;
+    }
+    unsetenv("HOCKET_TERMINAL");
+    if (plan->terminal && rank == plan->stdin_rank && setenv("HOCKET_TERMINAL", "1", 1) < 0)
+        return false;
+    int threads = hk_cores() / plan->count;
+    return share_cores(threads < 1 ? 1 : threads) && set_number("HOCKET_RANK", rank) &&
+           set_number("HOCKET_WORLD_SIZE", plan->world_size) &&
+           setenv("HOCKET_COORDINATOR", plan->coordinator, 1) == 0 &&
+           setenv("HOCKET_BACKEND", plan->backend, 1) == 0 &&
+           setenv("HOCKET_SECRET_FILE", secret_path, 1) == 0;
+}
+
+static bool settle(const hk_plan *plan, int rank, bool inherits, pipes *p)
+{
+    int input = STDIN_FILENO;
+    if (p->in[0] >= 0)
+        input = p->in[0];
+    else if (!inherits)
+        input = open("/dev/null", O_RDONLY);
+    if (input < 0 || (input != STDIN_FILENO && dup2(input, STDIN_FILENO) < 0))
+        return false;
+    if (input > STDERR_FILENO)
+        hk_fd_close(input == p->in[0] ? &p->in[0] : &input);
+    return dup2(p->out[1], STDOUT_FILENO) >= 0 && dup2(p->err[1], STDERR_FILENO) >= 0 &&
+           fcntl(p->secret, F_SETFD, 0) == 0 && set_environment(plan, rank, p->secret);
+}
+
+/* The launcher's handlers must not run here: its descriptors are still open. */
+static void reset_signals(void)
+{
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction action;
+        if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            signal(number, SIG_DFL);
+    }
+    signal(SIGPIPE, SIG_DFL); /* the launcher ignores it, and that would outlive exec */
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static bool change_folder(const hk_plan *plan)
+{
+    return !*plan->cwd || chdir(plan->cwd) == 0 || plan->folder_is_wish;
+}
+
+static void become(const hk_plan *plan, int rank, bool inherits, pipes *p, pid_t parent)
+{
+    setpgid(0, 0);
+    hk_die_with_parent(parent);
+    reset_signals();
+    failure failure = {.step = STEP_SETTLE};
+    if (settle(plan, rank, inherits, p)) {
+        failure.step = STEP_FOLDER;
+        if (change_folder(plan)) {
+            failure.step = STEP_START;
+            execvp(plan->program.items[0], (char *const *)plan->program.items);
+        }
+    }
+    failure.error = errno;
+    hk_write_all(p->report[1], (const char *)&failure, sizeof failure);
+    _exit(HK_EXIT_LAUNCHER);
+}
+
+/* === In the parent ============================================================================ */
+
+static int describe(const hk_plan *plan, int rank, failure failure, char *why, size_t size)
+{
+    const char *reason = strerror(failure.error);
+    switch (failure.step) {
+    case STEP_FOLDER:
+        snprintf(why, size, "Rank %d could not change to the folder '%s': %s.", rank, plan->cwd,
+                 reason);
+        return HK_EXIT_LAUNCHER;
+    case STEP_START:
+        snprintf(why, size, "Rank %d could not start '%s': %s.", rank, plan->program.items[0],
+                 reason);
+        return failure.error == ENOENT ? HK_EXIT_NOT_FOUND : HK_EXIT_CANNOT_EXECUTE;
+    case STEP_SETTLE: break;
+    }
+    snprintf(why, size, "Rank %d could not be started: %s.", rank, reason);
+    return HK_EXIT_LAUNCHER;
+}
+
+/* Forks with all signals blocked; they stay so in the child. */
+static pid_t fork_blocked(void)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid_t pid = fork();
+    if (pid != 0)
+        sigprocmask(SIG_SETMASK, &before, NULL);
+    return pid;
+}
+
+/* Waits until the child has become the program or says why not. */
+static bool started(int report, failure *failure)
+{
+    ssize_t got;
+    do
+        got = read(report, failure, sizeof *failure);
+    while (got < 0 && errno == EINTR);
+    return got != (ssize_t)sizeof *failure;
+}
+
+/* What the child has only half of, before the fork. */
+static bool open_pipes(const hk_plan *plan, bool piped, pipes *p)
+{
+    if (!hk_pipe_make(p->out) || !hk_pipe_make(p->err) || !hk_pipe_make(p->report) ||
+        (piped && !hk_pipe_make(p->in)))
+        return false;
+    p->secret = open_secret(plan->secret);
+    return p->secret >= 0;
+}
+
+pid_t hk_spawn(const hk_plan *plan, int rank, bool inherits, bool piped, hk_rank_pipes *ends,
+               volatile pid_t *group, char *why, size_t why_size, int *status)
+{
+    pipes p = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1};
+    failure failure = {.step = STEP_SETTLE};
+    pid_t parent = getpid(), pid = -1;
+    if (open_pipes(plan, piped, &p))
+        pid = fork_blocked();
+    failure.error = errno;
+    if (pid == 0)
+        become(plan, rank, inherits, &p, parent);
+    bool running = false;
+    if (pid > 0) {
+        setpgid(pid, pid); /* here too, so that the group exists whoever runs first */
+        *group = pid;
+        hk_fd_close(&p.report[1]);
+        running = started(p.report[0], &failure);
+    }
+    if (running) {
+        *ends = (hk_rank_pipes){.out = p.out[0], .err = p.err[0], .in = p.in[1]};
+        p.out[0] = p.err[0] = p.in[1] = -1;
+    } else {
+        *status = describe(plan, rank, failure, why, why_size);
+    }
+    close_pipes(&p);
+    return running ? pid : -1;
+}
