@@ -23,24 +23,21 @@ static volatile uint32_t sink; /* so that nothing is left out */
 /* As hk_job_run and hk_call_begin do. */
 static double detection_ns(long calls)
 {
-    hk_what *history = calloc(HK_HISTORY, sizeof *history);
+    hk_history *history = calloc(1, sizeof *history);
     volatile size_t count = 1; /* not known to the compiler */
     uint32_t previous = 0;
     hk_time began = hk_now();
     for (long i = 1; i <= calls && history != NULL; i++) {
-        hk_what what = {.operation = HK_ALL_REDUCE,
+        hk_what what = {.kind = hk_kind(HK_ALL_REDUCE, HOCKET_FLOAT32, -1, HOCKET_SUM),
                         .number = (uint64_t)i,
-                        .dtype = HOCKET_FLOAT32,
-                        .reduce = HOCKET_SUM,
-                        .root = -1,
                         .count = count};
         uint32_t fingerprint = hk_what_fingerprint(&what);
         sink = (uint32_t)(hk_mix(previous, fingerprint) >> 32);
         previous = fingerprint;
-        history[what.number % HK_HISTORY] = what;
+        hk_history_add(history, &what);
     }
     double ns = (double)(hk_now() - began) / (double)calls;
-    sink ^= (uint32_t)history[(size_t)calls % HK_HISTORY].number;
+    sink ^= history != NULL ? (uint32_t)hk_history_begun(history) : 0;
     free(history);
     return ns;
 }

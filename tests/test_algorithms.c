@@ -49,7 +49,7 @@ static void wrong(voice *v, const char *what)
 #define COLLECTIVE(v, call)                                                                        \
     do {                                                                                           \
         hk_call c;                                                                                 \
-        hk_what what = {.operation = HK_BARRIER, .number = ++(v)->number};                         \
+        hk_what what = {.kind = hk_kind(HK_BARRIER, -1, -1, -1), .number = ++(v)->number};         \
         hk_time deadline = hk_deadline_after(LIMIT_SECONDS);                                       \
         hocket_status status = hk_call_begin(&c, (v)->comm, &what, 0, hk_now(), deadline);         \
         if (status == HOCKET_OK)                                                                   \

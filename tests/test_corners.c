@@ -90,9 +90,9 @@ static void look_until(hk_comm *comm, const bool *flag, const uint64_t *count)
 static void ask_who_knows_better(struct member *me)
 {
     hocket_group *all;
-    hk_what barrier = {.operation = HK_BARRIER, .dtype = -1, .reduce = -1, .root = -1, .number = 1};
+    hk_what barrier = {.kind = hk_kind(HK_BARRIER, -1, -1, -1), .number = 1};
     hk_what split = barrier;
-    split.operation = HK_SPLIT;
+    split.kind = hk_kind(HK_SPLIT, -1, -1, -1);
     CHECK_OK(hocket_split(me->world, 0, me->rank, &all));
     if (me->rank == 2)
         hocket_free(all);

@@ -114,7 +114,7 @@ static void many_that_are_missing_are_counted(void **state)
     (void)state;
     enum { MANY = 60 };
     open_world(MANY);
-    hk_what what = {.operation = HK_BARRIER, .number = 1, .dtype = -1, .reduce = -1, .root = -1};
+    hk_what what = {.kind = hk_kind(HK_BARRIER, -1, -1, -1), .number = 1};
     hk_time now = hk_now();
     hk_call call;
     char byte;

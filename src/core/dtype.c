@@ -35,9 +35,5 @@ const char *hocket_dtype_name(hocket_dtype dtype)
 bool hk_bytes(size_t count, hocket_dtype dtype, size_t *bytes)
 {
     const size_t size = hocket_dtype_size(dtype);
-    if (size == 0 || count > SIZE_MAX / size) {
-        return false;
-    }
-    *bytes = count * size;
-    return true;
+    return size > 0 && hk_product(count, size, bytes);
 }

@@ -4,8 +4,10 @@
 
 #include <hocket/hocket.h>
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { HK_DTYPE_COUNT = HOCKET_COMPLEX64 + 1 };
 
@@ -23,8 +25,14 @@ static inline const char *hk_dtype_name(hocket_dtype dtype)
     return hocket_dtype_name(dtype);
 }
 
-/* Writes the bytes that `count` elements take. False, and *bytes left alone, when that overflows or
- * dtype is none. */
+/* False when the product overflows. Dividing would be dear, so only large factors are divided. */
+static inline bool hk_product(size_t a, size_t b, size_t *product)
+{
+    *product = a * b;
+    return (a | b) <= SIZE_MAX >> (sizeof(size_t) * CHAR_BIT / 2) || a == 0 || *product / a == b;
+}
+
+/* Writes the bytes that `count` elements take. False when that overflows or dtype is none. */
 bool hk_bytes(size_t count, hocket_dtype dtype, size_t *bytes);
 
 #endif

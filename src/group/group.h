@@ -44,7 +44,8 @@ struct hocket_group {
     _Atomic double timeout_s;
     atomic_bool shrunk;
 
-    pthread_mutex_t turn; /* held while a collective runs */
+    atomic_bool running;  /* a collective */
+    atomic_int turns;     /* threads that sleep until none is */
     pthread_mutex_t lock; /* of the queue and the regions */
     pthread_cond_t changed;
     uint64_t number;               /* of the last collective */
@@ -79,9 +80,9 @@ hocket_status hk_group_open(hk_world *world, hk_endpoint *endpoint, uint64_t con
 /* HOCKET_OK, or INVALID with the value in the text. group may be NULL. */
 hocket_status hk_job_check(const hocket_group *group, const hk_job *job);
 
-/* Runs a checked collective now (request NULL) or in the group's worker. Blocking calls keep the
- * order with those that wait for the worker. */
-hocket_status hk_submit(hocket_group *group, const hk_job *job, hocket_request **request);
+/* Completes a checked collective and runs it now (request NULL) or in the group's worker. Blocking
+ * calls keep the order with those that wait for the worker. */
+hocket_status hk_submit(hocket_group *group, hk_job *job, hocket_request **request);
 
 /* Runs a collective on this thread; the caller has the group's turn. */
 hocket_status hk_job_run(hocket_group *group, const hk_job *job, hk_time now);

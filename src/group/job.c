@@ -79,9 +79,9 @@ typedef struct extent {
 /* Where each operation's buffers are as long as what: per rank, for all, or not there. */
 static bool measure(const hocket_group *group, const hk_job *job, extent *e)
 {
-    size_t n = (size_t)group->comm->size, count = job->count;
-    size_t all = count * n;
-    bool fits = count == 0 || all / count == n, root = group->comm->rank == job->root;
+    size_t count = job->count, all;
+    bool fits = hk_product(count, (size_t)group->comm->size, &all);
+    bool root = group->comm->rank == job->root;
     switch (job->operation) {
     case HK_ALL_REDUCE: *e = (extent){count, count}; return true;
     case HK_PERMUTE: *e = (extent){job->to[group->comm->rank] >= 0 ? count : 0, count}; return true;
@@ -226,25 +226,24 @@ static void list(hk_what *what, const size_t *counts, const int *to, int n,
 }
 
 /* What must be equal on all ranks. */
-static hk_what describe(const hocket_group *group, const hk_job *job, uint64_t number,
-                        int64_t shown[HK_WHAT_SHOWN])
+static void describe(hk_what *what, const hocket_group *group, const hk_job *job, uint64_t number,
+                     int64_t shown[HK_WHAT_SHOWN])
 {
     int n = group->comm->size;
-    hk_what what = {.operation = (uint8_t)job->operation,
-                    .number = number,
-                    .dtype = has_dtype(job->operation) ? (int8_t)job->dtype : -1,
-                    .reduce = has_reduce(job->operation) ? (int32_t)job->reduce : -1,
-                    .root = has_root(job->operation) ? (int16_t)job->root : -1,
-                    .count = job->count};
+    *what =
+        (hk_what){.kind = hk_kind(job->operation, has_dtype(job->operation) ? (int)job->dtype : -1,
+                                  has_root(job->operation) ? job->root : -1,
+                                  has_reduce(job->operation) ? (int)job->reduce : -1),
+                  .number = number,
+                  .count = job->count};
     if (job->operation == HK_ALL_GATHER_V)
-        list(&what, job->recv_counts, NULL, n, shown);
+        list(what, job->recv_counts, NULL, n, shown);
     else if (job->operation == HK_REDUCE_SCATTER_V)
-        list(&what, job->send_counts, NULL, n, shown);
+        list(what, job->send_counts, NULL, n, shown);
     else if (job->operation == HK_PERMUTE)
-        list(&what, NULL, job->to, n, shown);
+        list(what, NULL, job->to, n, shown);
     else if (job->operation == HK_ALL_TO_ALL_V)
-        what.more = 1;
-    return what;
+        what->more = 1;
 }
 
 static hocket_status run_algorithm(hk_team *team, hk_call *call, const hk_job *j)
@@ -276,19 +275,26 @@ static hocket_status run_algorithm(hk_team *team, hk_call *call, const hk_job *j
     }
 }
 
+static hocket_status run_with_user(hocket_group *group, hk_call *call, const hk_job *job)
+{
+    struct hk_user_meaning before =
+        hk_user_reduce_mean((struct hk_user_meaning){job->reduce, &job->user});
+    hocket_status status = run_algorithm(&group->team, call, job);
+    hk_user_reduce_mean(before);
+    return status;
+}
+
 hocket_status hk_job_run(hocket_group *group, const hk_job *job, hk_time now)
 {
     int64_t shown[HK_WHAT_SHOWN] = {0};
-    hk_what what = describe(group, job, ++group->number, shown);
-    if (job->number != NULL)
-        *job->number = what.number;
     hk_call call;
-    hocket_status status = hk_call_begin(&call, group->comm, &what, 0, now, job->deadline);
-    struct hk_user_meaning before = hk_user_reduce_mean(
-        (struct hk_user_meaning){job->reduce, job->user.fn != NULL ? &job->user : NULL});
+    describe(&call.what, group, job, ++group->number, shown);
+    if (job->number != NULL)
+        *job->number = group->number;
+    hocket_status status = hk_call_begin(&call, group->comm, &call.what, 0, now, job->deadline);
     if (status == HOCKET_OK)
-        status = run_algorithm(&group->team, &call, job);
-    hk_user_reduce_mean(before);
+        status = job->user.fn != NULL ? run_with_user(group, &call, job)
+                                      : run_algorithm(&group->team, &call, job);
     status = hk_call_end(&call, status);
     hk_times_add(group, &call, now, data_bytes(group, job));
     return status;
@@ -299,18 +305,17 @@ static bool is_user(const hk_job *job)
     return has_reduce(job->operation) && job->reduce >= HOCKET_REDUCE_USER;
 }
 
-hocket_status hk_submit(hocket_group *group, const hk_job *job, hocket_request **request)
+hocket_status hk_submit(hocket_group *group, hk_job *job, hocket_request **request)
 {
-    hk_job ready = *job;
-    if (is_user(job) && !hk_user_reduce_find(job->reduce, &ready.user))
+    if (is_user(job) && !hk_user_reduce_find(job->reduce, &job->user))
         return undefined(group, job); /* another thread has freed it */
     hk_time now = hk_times_now(group);
-    ready.deadline = hk_deadline_from(now + HK_COARSE, atomic_load_explicit(&group->timeout_s,
-                                                                            memory_order_relaxed));
+    job->deadline = hk_deadline_from(now + HK_COARSE,
+                                     atomic_load_explicit(&group->timeout_s, memory_order_relaxed));
     if (request != NULL)
-        return hk_queue(group, &ready, request);
+        return hk_queue(group, job, request);
     hk_turn_take(group);
-    hocket_status status = hk_job_run(group, &ready, now);
+    hocket_status status = hk_job_run(group, job, now);
     hk_turn_give(group);
     return status;
 }

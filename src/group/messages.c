@@ -42,7 +42,7 @@ static hocket_status check(const hocket_group *group, hk_operation operation, in
 static hocket_status begin(hocket_group *group, hk_note *note, hk_operation operation, int peer,
                            uint32_t tag, hk_time now)
 {
-    hk_what what = {.operation = operation, .dtype = -1, .reduce = -1, .root = -1, .count = tag};
+    hk_what what = {.kind = hk_kind(operation, -1, -1, -1), .count = tag};
     double timeout = atomic_load_explicit(&group->timeout_s, memory_order_relaxed);
     note->peer = peer;
     hocket_status status =
@@ -55,7 +55,7 @@ static hocket_status begin(hocket_group *group, hk_note *note, hk_operation oper
 /* Posts what the note is for; a probe posts nothing. */
 static hocket_status post(hk_note *note, const void *data, void *buffer, size_t length)
 {
-    switch (note->call.what.operation) {
+    switch (hk_what_operation(&note->call.what)) {
     case HK_SEND_BYTES: return hk_start_send(&note->call, &note->op, note->peer, data, length);
     case HK_RECV_BYTES: return hk_start_take(&note->call, &note->op, note->peer);
     case HK_RECV_INTO: return hk_start_recv(&note->call, &note->op, note->peer, buffer, length);
@@ -66,7 +66,7 @@ static hocket_status post(hk_note *note, const void *data, void *buffer, size_t 
 static bool is_ready(void *argument)
 {
     hk_note *note = argument;
-    if (note->call.what.operation != HK_PROBE)
+    if (hk_what_operation(&note->call.what) != HK_PROBE)
         return note->op.base.done;
     return hk_probe(&note->call, note->peer, &note->found_source, &note->found_length);
 }
@@ -75,7 +75,7 @@ static bool is_ready(void *argument)
 static hocket_status deliver(hk_note *note)
 {
     const hocket_op *op = &note->op.base;
-    switch (note->call.what.operation) {
+    switch (hk_what_operation(&note->call.what)) {
     case HK_PROBE:
         if (note->source != NULL)
             *note->source = note->found_source;
@@ -112,7 +112,7 @@ static hocket_status end(hk_note *note, hocket_status status)
 static void count(hocket_group *group, hk_note *note, hk_time began)
 {
     const hocket_op *op = &note->op.base;
-    bool sends = note->call.what.operation == HK_SEND_BYTES;
+    bool sends = hk_what_operation(&note->call.what) == HK_SEND_BYTES;
     note->call.waited = sends ? 0 : note->call.idle;
     hk_times_add(group, &note->call, began, sends ? op->length : op->received);
 }

@@ -1,11 +1,32 @@
 /* Nonblocking calls. A collective goes into its group's queue, which one worker thread runs in
  * order; the thread exists from the first such call. A message is a posted operation (messages.c)
  * and needs no thread of its own. */
+#include "core/nap.h"
 #include "group/group.h"
 
 #include <stdlib.h>
 
 /* === The turn ================================================================================ */
+
+#define TURN_NAP_NS                                                                                \
+    HK_MILLISECOND /* whoever gives the turn away may not see who waits for it yet */
+
+static bool try_turn(hocket_group *group)
+{
+    return !atomic_exchange_explicit(&group->running, true, memory_order_acquire);
+}
+
+static void take(hocket_group *group)
+{
+    if (try_turn(group))
+        return;
+    pthread_mutex_lock(&group->lock);
+    atomic_fetch_add(&group->turns, 1);
+    while (!try_turn(group))
+        hk_nap(&group->changed, &group->lock, TURN_NAP_NS);
+    atomic_fetch_sub(&group->turns, 1);
+    pthread_mutex_unlock(&group->lock);
+}
 
 /* A blocking call comes after all that was queued before it. */
 void hk_turn_take(hocket_group *group)
@@ -16,12 +37,18 @@ void hk_turn_take(hocket_group *group)
             pthread_cond_wait(&group->changed, &group->lock);
         pthread_mutex_unlock(&group->lock);
     }
-    pthread_mutex_lock(&group->turn);
+    take(group);
 }
 
+/* A mutex would cost a locked instruction here, too. */
 void hk_turn_give(hocket_group *group)
 {
-    pthread_mutex_unlock(&group->turn);
+    atomic_store_explicit(&group->running, false, memory_order_release);
+    if (atomic_load_explicit(&group->turns, memory_order_relaxed) == 0)
+        return;
+    pthread_mutex_lock(&group->lock);
+    pthread_cond_broadcast(&group->changed);
+    pthread_mutex_unlock(&group->lock);
 }
 
 /* === The worker ============================================================================== */
@@ -30,9 +57,9 @@ static void run_first(hocket_group *group)
 {
     hocket_request *request = group->first;
     pthread_mutex_unlock(&group->lock);
-    pthread_mutex_lock(&group->turn);
+    take(group);
     hocket_status status = hk_job_run(group, &request->job, hk_now());
-    pthread_mutex_unlock(&group->turn);
+    hk_turn_give(group);
     if (status != HOCKET_OK)
         request->error = *hk_error_last();
     pthread_mutex_lock(&group->lock);

@@ -2,6 +2,7 @@
  *
  * A world is an endpoint and the words by which it was asked for. A second hocket_init with the
  * same words, while a group of the first lives, becomes a duplicate over the same endpoint. */
+#include "core/nap.h"
 #include "core/settings.h"
 #include "group/group.h"
 #include "transport/local.h"
@@ -90,7 +91,6 @@ static void release_world(hk_world *world)
 
 static void free_group(hocket_group *group)
 {
-    pthread_mutex_destroy(&group->turn);
     pthread_mutex_destroy(&group->lock);
     pthread_cond_destroy(&group->changed);
     free(group->backend);
@@ -114,11 +114,8 @@ static hocket_status open_team(hocket_group *group)
         hk_fail_with(&before);
         return HOCKET_OK;
     }
-    hk_what what = {.operation = group->comm->context == HK_CONTEXT_WORLD ? HK_INIT : HK_OPEN,
-                    .number = HK_NUMBER_OPENING,
-                    .dtype = -1,
-                    .reduce = -1,
-                    .root = -1};
+    hk_operation operation = group->comm->context == HK_CONTEXT_WORLD ? HK_INIT : HK_OPEN;
+    hk_what what = {.kind = hk_kind(operation, -1, -1, -1), .number = HK_NUMBER_OPENING};
     hk_call call;
     hk_time now = hk_now(), deadline = hk_deadline_from(now, group->timeout_s);
     hocket_status status = hk_call_begin(&call, group->comm, &what, 0, now, deadline);
@@ -143,9 +140,8 @@ static hocket_status open_group(hk_world *world, hk_endpoint *endpoint, uint64_t
         free(new);
         return hk_fail_memory(sizeof *new, "a group");
     }
-    pthread_mutex_init(&new->turn, NULL);
     pthread_mutex_init(&new->lock, NULL);
-    pthread_cond_init(&new->changed, NULL);
+    hk_nap_init(&new->changed);
     new->last = &new->first;
     new->world = world;
     new->timeout_s = timeout_s;
@@ -310,8 +306,7 @@ hocket_status hocket_init(const hocket_config *config, hocket_group **group)
     hocket_status status = hk_settings_read(config, settings);
     if (status == HOCKET_OK)
         status = hk_backend_known(settings->backend);
-    if (status == HOCKET_OK && !settings->configured && settings->strict &&
-             !is_delegate(settings))
+    if (status == HOCKET_OK && !settings->configured && settings->strict && !is_delegate(settings))
         status = hk_fail(HOCKET_ERR_UNAVAILABLE,
                          "hocket_init: nothing says which ranks there are; start the program with "
                          "`hocket run`, or set HOCKET_RANK, HOCKET_WORLD_SIZE and "

@@ -18,40 +18,43 @@ static bool is_collective(const hk_call *call)
     return call->what.number > 0;
 }
 
-/* Lock held. For whoever asks, and for the words of this call itself. */
-static void keep(hk_comm *comm, hk_what *what)
+/* What is equal on ranks that call the same, now and in the call before: some that differ cost no
+ * rank a wait (two roots that both broadcast), and show only then. */
+static uint32_t tag_of(hk_comm *comm, const hk_what *what)
 {
-    uint64_t at = what->number % HK_HISTORY;
-    if (what->listed > 0) {
-        memcpy(comm->shown[at], what->shown, sizeof comm->shown[at]);
-        what->shown = comm->shown[at];
-    }
-    comm->history[at] = *what;
+    uint32_t fingerprint = hk_what_fingerprint(what);
+    uint32_t tag = (uint32_t)(hk_mix(comm->previous, fingerprint) >> 32);
+    if (what->number != HK_NUMBER_OPENING)
+        comm->previous = fingerprint;
+    return tag;
+}
+
+/* The group is whole as far as is known, and somebody has looked lately. */
+static bool is_well(hk_comm *comm, hk_time now)
+{
+    return !atomic_load_explicit(&comm->broken, memory_order_acquire) &&
+           hk_endpoint_has_looked(comm->endpoint, now);
 }
 
 hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, uint32_t tag,
                             hk_time now, hk_time deadline)
 {
-    memset(call, 0, offsetof(hk_call, own));
+    memset(call, 0, offsetof(hk_call, what));
     call->comm = comm;
     call->deadline = deadline;
-    call->what = *what;
+    if (what != &call->what)
+        call->what = *what;
     call->tag = tag;
-    hk_endpoint_lock(comm->endpoint);
+    call->context = comm->context;
     if (is_collective(call)) {
-        call->context = comm->context;
-        uint32_t fingerprint = hk_what_fingerprint(what);
-        /* The call before is part of the tag: some that differ cost no rank a wait (two roots that
-         * both broadcast), and show only now. */
-        call->tag = (uint32_t)(hk_mix(comm->previous, fingerprint) >> 32);
-        if (what->number != HK_NUMBER_OPENING) {
-            comm->begun = what->number;
-            comm->previous = fingerprint;
-        }
-        keep(comm, &call->what);
+        call->tag = tag_of(comm, what);
+        hk_history_add(comm->history, what);
     } else {
         call->context = hk_comm_messages(comm);
     }
+    if (is_well(comm, now))
+        return HOCKET_OK;
+    hk_endpoint_lock(comm->endpoint);
     hocket_status status = hk_comm_look(comm, now);
     hk_endpoint_unlock(comm->endpoint);
     return status;
@@ -123,7 +126,8 @@ hocket_status hk_call_end(hk_call *call, hocket_status status)
 {
     hk_comm *comm = group_of(call);
     take_back(call);
-    hk_scratch_end(&call->scratch, &comm->endpoint->shelf);
+    if (call->scratch.used != NULL || call->scratch.unused != NULL)
+        hk_scratch_end(&call->scratch, &comm->endpoint->shelf);
     if (status == HOCKET_OK)
         return status;
     hk_endpoint_excuse(comm->endpoint, status);
@@ -343,7 +347,7 @@ static hocket_status verdict(hk_call *call, int peer, hk_time now)
     int gone = hk_comm_deserter(comm, call->what.number);
     if (gone >= 0)
         return has_left(gone);
-    if (call->what.operation == HK_PROBE && peer < 0 && is_alone(comm))
+    if (hk_what_operation(&call->what) == HK_PROBE && peer < 0 && is_alone(comm))
         return all_have_left(comm);
     if (now >= ends_from(call))
         return deadline_passed(call, peer, now);

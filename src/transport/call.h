@@ -32,7 +32,6 @@ typedef struct hk_call {
     uint64_t context;
     uint32_t tag;
     hk_time deadline;
-    hk_what what;
     hk_op *posted;
     hk_scratch_list scratch; /* given back by hk_call_end */
     hk_time began;           /* waiting, 0: has not waited */
@@ -44,11 +43,13 @@ typedef struct hk_call {
     hk_time away;            /* spent in the caller's functions */
     uint64_t moved;          /* bytes that the call itself had to count */
     hk_time grace;           /* until when their answers are awaited, 0: not yet asked */
-    hk_op own[2];            /* of hk_exchange, hk_send and hk_recv; the last, not cleared */
+    hk_what what;            /* from here on not cleared */
+    hk_op own[2];            /* of hk_exchange, hk_send and hk_recv */
 } hk_call;
 
-/* what->number > 0: a collective, whose tag is its fingerprint; else messages with this tag. Fails
- * when the group is broken; the call needs its hk_call_end all the same. */
+/* what may be the call's own, to spare a copy. what->number > 0: a collective, whose tag is its
+ * fingerprint; else messages with this tag. Fails when the group is broken; the call needs its
+ * hk_call_end all the same. */
 hocket_status hk_call_begin(hk_call *call, hk_comm *comm, const hk_what *what, uint32_t tag,
                             hk_time now, hk_time deadline);
 

@@ -288,7 +288,6 @@ static void free_comm(hk_comm *comm)
     free(comm->answers);
     free(comm->arrived);
     free(comm->history);
-    free(comm->shown);
     hk_shrink_free(comm->shrink);
     free(comm);
 }
@@ -310,10 +309,9 @@ hocket_status hk_comm_open(hk_endpoint *endpoint, uint64_t context, const int *r
     new->stayed = calloc((size_t)size, sizeof *new->stayed);
     new->answers = calloc((size_t)size, sizeof *new->answers);
     new->arrived = calloc((size_t)size, sizeof *new->arrived);
-    new->history = calloc(HK_HISTORY, sizeof *new->history);
-    new->shown = calloc(HK_HISTORY, sizeof *new->shown);
+    new->history = calloc(1, sizeof *new->history);
     if (new->ranks == NULL || new->left == NULL || new->stayed == NULL || new->answers == NULL ||
-        new->arrived == NULL || new->history == NULL || new->shown == NULL) {
+        new->arrived == NULL || new->history == NULL) {
         free_comm(new);
         return hk_fail_memory((size_t)size * 16, "a group's members");
     }
@@ -445,12 +443,17 @@ hk_algorithm hk_comm_choose(const hk_comm *comm, hk_medium medium, hk_operation 
     return hk_choose(&comm->endpoint->choices, medium, operation, comm->size, bytes, ordered);
 }
 
+bool hk_endpoint_has_looked(const hk_endpoint *endpoint, hk_time now)
+{
+    return now - atomic_load_explicit(&endpoint->looked, memory_order_relaxed) <= endpoint->look;
+}
+
 hocket_status hk_comm_look(hk_comm *comm, hk_time now)
 {
     hk_endpoint *endpoint = comm->endpoint;
-    bool stale = now - endpoint->looked > endpoint->look;
-    if (stale && comm->fault.status == HOCKET_OK && !endpoint->leading && !endpoint->delegate) {
-        endpoint->looked = now;
+    if (!hk_endpoint_has_looked(endpoint, now) && comm->fault.status == HOCKET_OK &&
+        !endpoint->leading && !endpoint->delegate) {
+        atomic_store_explicit(&endpoint->looked, now, memory_order_relaxed);
         hk_endpoint_turn(endpoint, 0);
     }
     return comm->fault.status == HOCKET_OK ? HOCKET_OK : hk_fail_with(&comm->fault);

@@ -23,12 +23,10 @@
 #include "core/deadline.h"
 #include "core/status.h"
 #include "transport/choices.h"
-#include "transport/what.h"
+#include "transport/history.h"
 #include <hocket/transport.h>
 
 typedef struct hk_endpoint hk_endpoint;
-
-#define HK_HISTORY 64
 
 /* A group as its endpoint sees it. Fields are constant after hk_comm_open unless they say
  * otherwise.
@@ -46,18 +44,19 @@ typedef struct hk_comm {
     bool one_host;         /* that of all members */
     uint64_t *arrived; /* of a group: the last collective in which each was heard; of its call */
 
+    /* Without a lock. */
+    atomic_bool broken;  /* by the fault below */
+    uint32_t previous;   /* fingerprint of the collective before; of its call */
+    hk_history *history; /* of its call, which writes it */
+
     /* Under the endpoint's lock. */
     hk_error fault; /* why the group is broken (status HOCKET_OK: it is not); ranks of the group */
-    hk_time heard_until; /* the news of the fault has this time to leave, 0: not begun */
-    bool *left;          /* members that have left the group */
-    uint64_t *stayed;    /* the last collective that each of them had begun */
-    uint64_t *answers;   /* the collective each member last said it is in, + 1 */
-    uint64_t begun;      /* the last collective this rank has begun */
-    uint32_t previous;   /* its fingerprint */
-    hk_what *history;    /* the last HK_HISTORY collectives begun: number n at n % HK_HISTORY */
-    int64_t (*shown)[HK_WHAT_SHOWN]; /* what theirs points to, likewise */
-    struct hk_shrink *shrink;        /* what members say of who is left, shrink.c */
-    struct hk_comm *next;            /* the endpoint's list */
+    hk_time heard_until;      /* the news of the fault has this time to leave, 0: not begun */
+    bool *left;               /* members that have left the group */
+    uint64_t *stayed;         /* the last collective that each of them had begun */
+    uint64_t *answers;        /* the collective each member last said it is in, + 1 */
+    struct hk_shrink *shrink; /* what members say of who is left, shrink.c */
+    struct hk_comm *next;     /* the endpoint's list */
 } hk_comm;
 
 /* Wraps an opened transport. Owned by the comms on it and by who holds it: the last hk_comm_close

@@ -158,6 +158,7 @@ void hk_news_fault(hk_comm *comm, const hk_error *error, bool tell)
     if (comm->fault.status != HOCKET_OK)
         return;
     comm->fault = *error;
+    atomic_store_explicit(&comm->broken, true, memory_order_release);
     comm->endpoint->faulty = true;
     if (tell)
         tell_fault(comm, comm->context, comm->fault.text);
@@ -238,15 +239,16 @@ int hk_comm_deserter(const hk_comm *comm, uint64_t number)
  * is wrong then is the departure. */
 static void heard_roll(hk_comm *comm, int from, const news *head, const char *text)
 {
-    const hk_what *mine = &comm->history[head->number % HK_HISTORY];
+    hk_what mine;
+    int64_t shown[HK_WHAT_SHOWN];
     uint64_t begun = head->number != HK_NUMBER_OPENING ? head->number : 0;
     if (comm->answers[from] <= begun) /* also an answer, to who asks what it is in */
         comm->answers[from] = begun + 1;
-    if (head->number > 0 && mine->number == head->number &&
-        hk_what_fingerprint(mine) != head->fingerprint &&
+    if (head->number > 0 && hk_history_find(comm->history, head->number, &mine, shown) &&
+        hk_what_fingerprint(&mine) != head->fingerprint &&
         hk_comm_deserter(comm, head->number) < 0) {
         char mine_text[HK_WHAT_TEXT_MAX];
-        hk_what_print(mine, mine_text, sizeof mine_text);
+        hk_what_print(&mine, mine_text, sizeof mine_text);
         hk_error error;
         hk_error_set(&error, HOCKET_ERR_MISMATCH,
                      "ranks called different things: rank %d %s, rank %d %.*s", comm->rank,
@@ -257,7 +259,9 @@ static void heard_roll(hk_comm *comm, int from, const news *head, const char *te
         return;
     }
     uint8_t bytes[NEWS_MAX];
-    news answer = {.kind = NEWS_HERE, .context = comm->context, .number = comm->begun};
+    news answer = {.kind = NEWS_HERE,
+                   .context = comm->context,
+                   .number = hk_history_begun(comm->history)};
     tell(comm->endpoint, comm->ranks[from], bytes, pack(bytes, answer, NULL, ""));
 }
 
@@ -444,7 +448,9 @@ void hk_news_left(hk_comm *comm)
 {
     if (comm->fault.status != HOCKET_OK)
         tell_fault(comm, comm->context, comm->fault.text);
-    news head = {.kind = NEWS_LEFT, .context = comm->context, .number = comm->begun};
+    news head = {.kind = NEWS_LEFT,
+                 .context = comm->context,
+                 .number = hk_history_begun(comm->history)};
     uint8_t bytes[NEWS_MAX];
     size_t length = pack(bytes, head, NULL, "");
     for (int i = 0; i < comm->size; i++) /* who has left waits for the last, former.c */
@@ -466,9 +472,11 @@ static void tell_call(hk_comm *comm, const hk_what *what)
 void hk_news_roll_call(hk_comm *comm, const hk_what *what)
 {
     comm = comm->whole;
-    const hk_what *before = &comm->history[(what->number - 1) % HK_HISTORY];
-    if (what->number != HK_NUMBER_OPENING && what->number > 1)
-        tell_call(comm, before);
+    hk_what before;
+    int64_t shown[HK_WHAT_SHOWN];
+    if (what->number != HK_NUMBER_OPENING &&
+        hk_history_find(comm->history, what->number - 1, &before, shown))
+        tell_call(comm, &before);
     tell_call(comm, what);
 }
 

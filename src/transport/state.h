@@ -43,9 +43,10 @@ struct hk_endpoint {
     pthread_cond_t turn;             /* something was completed, or the lead is free */
     unsigned long turns;             /* how often that was said; under turn_lock */
     unsigned long completed, rounds; /* operations; rounds of progress */
-    hk_time looked;                  /* when a call last looked for news without having to wait */
-    hk_time spin, yield;             /* how long a wait spins, then yields, before it sleeps */
-    hk_time look;                    /* between two looks for news that nobody waits for */
+    _Atomic hk_time looked; /* when a call last looked for news without having to wait; without the
+                               lock */
+    hk_time spin, yield;    /* how long a wait spins, then yields, before it sleeps */
+    hk_time look;           /* between two looks for news that nobody waits for */
 
     bool has_thread, closing; /* background.c */
     int background;           /* nonblocking messages under way */
@@ -74,6 +75,9 @@ struct hk_endpoint {
 void hk_endpoint_step_aside(hk_endpoint *endpoint);
 /* One round of progress that may sleep that long, then the news it brought. */
 void hk_endpoint_turn(hk_endpoint *endpoint, hk_time wait);
+
+/* Lately. */
+bool hk_endpoint_has_looked(const hk_endpoint *endpoint, hk_time now);
 
 /* Of a slot that failed: its reason, or that it gave none, as this thread's error. */
 hocket_status hk_endpoint_excuse(const hk_endpoint *endpoint, hocket_status status);

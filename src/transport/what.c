@@ -41,29 +41,29 @@ void hk_what_print(const hk_what *what, char *text, size_t size)
         if (used < size)                                                                           \
             used += (size_t)snprintf(text + used, size - used, __VA_ARGS__);                       \
     } while (0)
-    APPEND("%s", names[what->operation]);
+    APPEND("%s", names[hk_what_operation(what)]);
     if (what->number == HK_NUMBER_OPENING)
         return;
     if (what->number > 0)
         APPEND(" #%llu", (unsigned long long)what->number);
     else
         APPEND(" (tag %zu)", what->count);
-    if (what->operation == HK_RELAY)
+    if (hk_what_operation(what) == HK_RELAY)
         APPEND(" (%zu batch%s)", what->count, what->count == 1 ? "" : "es");
-    if (what->dtype < 0)
+    if (hk_what_dtype(what) < 0)
         return;
-    APPEND(" (%s", hk_dtype_name((hocket_dtype)what->dtype));
-    if (what->reduce >= 0)
-        APPEND(" %s", hk_reduce_name((hocket_reduce)what->reduce));
+    APPEND(" (%s", hk_dtype_name((hocket_dtype)hk_what_dtype(what)));
+    if (hk_what_reduce(what) >= 0)
+        APPEND(" %s", hk_reduce_name((hocket_reduce)hk_what_reduce(what)));
     if (what->count > 0 || what->more == 0)
         APPEND(", %zu elements", what->count);
-    if (what->root >= 0)
-        APPEND(", root %d", what->root);
+    if (hk_what_root(what) >= 0)
+        APPEND(", root %d", hk_what_root(what));
     for (int i = 0; i < what->listed && i < HK_WHAT_SHOWN; i++)
         APPEND("%s%lld",
-               i > 0                           ? ", "
-               : what->operation == HK_PERMUTE ? ", to "
-                                               : ", counts ",
+               i > 0                                   ? ", "
+               : hk_what_operation(what) == HK_PERMUTE ? ", to "
+                                                       : ", counts ",
                (long long)what->shown[i]);
     if (what->listed > HK_WHAT_SHOWN)
         APPEND(" and %d more, hash %08x", what->listed - HK_WHAT_SHOWN,

@@ -34,11 +34,8 @@ typedef enum hk_operation {
 
 /* Every call makes one, hashes it and keeps it, so it is small. */
 typedef struct hk_what {
-    uint8_t operation; /* hk_operation */
-    int8_t dtype;      /* hocket_dtype, or -1 */
-    int16_t root;      /* or -1 */
-    int32_t reduce;    /* hocket_reduce, or -1 */
-    uint64_t number;   /* of the collective in its group, from 1; 0 for messages */
+    uint64_t kind;   /* hk_kind */
+    uint64_t number; /* of the collective in its group, from 1; 0 for messages */
     size_t count;  /* elements, the same on all ranks; 0 where they may differ; of messages the tag,
                       of a relay the batches */
     uint64_t more; /* hash of whatever else must agree (arrays of counts) */
@@ -46,6 +43,33 @@ typedef struct hk_what {
                              group's, for as long as it knows the call */
     int listed;           /* its length, 0: there is none */
 } hk_what;
+
+/* What is small, in one word. dtype, root and reduce are -1 where there is none. */
+static inline uint64_t hk_kind(hk_operation operation, int dtype, int root, int reduce)
+{
+    return (uint64_t)operation | (uint64_t)(uint8_t)dtype << 8 | (uint64_t)(uint16_t)root << 16 |
+           (uint64_t)(uint32_t)reduce << 32;
+}
+
+static inline hk_operation hk_what_operation(const hk_what *what)
+{
+    return (hk_operation)(what->kind & 0xff);
+}
+
+static inline int hk_what_dtype(const hk_what *what)
+{
+    return (int8_t)(what->kind >> 8);
+}
+
+static inline int hk_what_root(const hk_what *what)
+{
+    return (int16_t)(what->kind >> 16);
+}
+
+static inline int hk_what_reduce(const hk_what *what)
+{
+    return (int32_t)(what->kind >> 32);
+}
 
 /* The number under which a group is opened, before its first collective. */
 #define HK_NUMBER_OPENING UINT64_MAX
@@ -68,10 +92,8 @@ static inline uint64_t hk_mix(uint64_t hash, uint64_t value)
  * side by side, and one mix of their sum. */
 static inline uint32_t hk_what_fingerprint(const hk_what *what)
 {
-    uint64_t small = (uint64_t)what->operation | (uint64_t)(uint8_t)what->dtype << 8 |
-                     (uint64_t)(uint16_t)what->root << 16 | (uint64_t)(uint32_t)what->reduce << 32;
     uint64_t sum =
-        what->number * UINT64_C(0xD1342543DE82EF95) + small * UINT64_C(0xBF58476D1CE4E5B9) +
+        what->number * UINT64_C(0xD1342543DE82EF95) + what->kind * UINT64_C(0xBF58476D1CE4E5B9) +
         what->count * UINT64_C(0x94D049BB133111EB) + what->more * UINT64_C(0xFF51AFD7ED558CCD);
     return (uint32_t)(hk_mix(sum, sum >> 32) >> 32);
 }

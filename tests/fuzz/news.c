@@ -192,12 +192,7 @@ static void check(hk_comm *comm)
 
 static void begin(world *w, hk_comm *comm, bool ask)
 {
-    hk_what what = {.operation = HK_ALL_REDUCE,
-                    .dtype = 0,
-                    .reduce = 0,
-                    .root = -1,
-                    .number = ++w->number,
-                    .count = 3};
+    hk_what what = {.kind = hk_kind(HK_ALL_REDUCE, 0, -1, 0), .number = ++w->number, .count = 3};
     hk_call call;
     hk_time now = hk_now();
     hk_call_begin(&call, comm, &what, 0, now, now);
