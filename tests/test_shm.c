@@ -192,6 +192,8 @@ static void results_beyond_the_caches(void **state)
 
 enum { SMALL_CALLS = 4000, SMALL_MOST = 4 * 1024 };
 
+enum { NAPS_MAX = 20000, TINY = HK_TICK_BYTES / sizeof(int32_t), SHORT = SMALL_MOST / 4 };
+
 static int32_t value(uint64_t call, int rank, size_t at)
 {
     return (int32_t)(call * 31 + (uint64_t)rank * 7 + at);
@@ -229,7 +231,7 @@ static hocket_status small_call(struct member *me, enum shm_way way, int32_t *se
  * far as they can. */
 static void small_calls(struct member *me)
 {
-    static const size_t limits[] = {14, 64, 1024, SMALL_MOST};
+    static const size_t limits[] = {TINY, 14, 64, 1024, SMALL_MOST};
     int32_t *send = malloc(SMALL_MOST * sizeof *send), *recv = malloc(SMALL_MOST * sizeof *recv);
     CHECK(send != NULL && recv != NULL);
     uint64_t seed = 3, own = (uint64_t)me->rank + 1;
@@ -267,21 +269,27 @@ static void ranks_run_ahead(void **state)
                                           .seconds = 90});
 }
 
-enum { AHEAD = HK_POSTS - 1, NAPS_MAX = 20000 };
+/* The root of broadcasts of that many numbers, which may be so many ahead. */
+struct ahead {
+    size_t count;
+    int calls;
+    atomic_bool left;
+};
 
 /* The others come to the first of these broadcasts when the root has left the last. */
 static void wait_behind_the_root(struct member *me)
 {
-    atomic_bool *left = me->context;
-    for (int i = 0; i < AHEAD; i++) {
-        int32_t numbers[SMALL_MOST / 4];
-        for (size_t at = 0; at < LENGTH(numbers); at++)
+    struct ahead *ahead = me->context;
+    atomic_bool *left = &ahead->left;
+    for (int i = 0; i < ahead->calls; i++) {
+        int32_t numbers[SHORT];
+        for (size_t at = 0; at < ahead->count; at++)
             numbers[at] = me->rank == 0 ? value((uint64_t)i, 0, at) : 0;
         for (int naps = 0; me->rank != 0 && !atomic_load(left) && naps < NAPS_MAX; naps++)
             sleep_seconds(1e-3);
         CHECK(me->rank == 0 || atomic_load(left));
-        CHECK_OK(hocket_broadcast(me->world, numbers, LENGTH(numbers), HOCKET_INT32, 0));
-        for (size_t at = 0; at < LENGTH(numbers); at++)
+        CHECK_OK(hocket_broadcast(me->world, numbers, ahead->count, HOCKET_INT32, 0));
+        for (size_t at = 0; at < ahead->count; at++)
             CHECK(numbers[at] == value((uint64_t)i, 0, at));
     }
     if (me->rank == 0)
@@ -291,12 +299,43 @@ static void wait_behind_the_root(struct member *me)
 static void a_root_need_not_wait_for_who_reads(void **state)
 {
     (void)state;
-    atomic_bool left = false;
-    harness_run(&(struct harness_run){.backend = &harness_shm,
-                                      .size = 3,
-                                      .body = wait_behind_the_root,
-                                      .context = &left,
-                                      .seconds = 60});
+    struct ahead cases[] = {{.count = TINY, .calls = HK_TICKS - 1},
+                            {.count = SHORT, .calls = HK_POSTS - 1}};
+    for (size_t i = 0; i < LENGTH(cases); i++)
+        harness_run(&(struct harness_run){.backend = &harness_shm,
+                                          .size = 3,
+                                          .body = wait_behind_the_root,
+                                          .context = &cases[i],
+                                          .seconds = 60});
+}
+
+/* The others dawdle, and the root must not write over what they have not read. */
+static void dawdle_behind_the_root(struct member *me)
+{
+    const struct ahead *ahead = me->context;
+    for (int i = 0; i < ahead->calls; i++) {
+        int32_t numbers[SHORT];
+        for (size_t at = 0; at < ahead->count; at++)
+            numbers[at] = me->rank == 0 ? value((uint64_t)i, 0, at) : 0;
+        if (me->rank != 0 && i % (ahead->calls / 4) == 0)
+            sleep_seconds(5e-3 * me->rank);
+        CHECK_OK(hocket_broadcast(me->world, numbers, ahead->count, HOCKET_INT32, 0));
+        for (size_t at = 0; at < ahead->count; at++)
+            CHECK(numbers[at] == value((uint64_t)i, 0, at));
+    }
+}
+
+static void a_root_waits_where_it_would_overwrite(void **state)
+{
+    (void)state;
+    struct ahead cases[] = {{.count = TINY, .calls = 16 * HK_TICKS},
+                            {.count = SHORT, .calls = 16 * HK_POSTS}};
+    for (size_t i = 0; i < LENGTH(cases); i++)
+        harness_run(&(struct harness_run){.backend = &harness_shm,
+                                          .size = 3,
+                                          .body = dawdle_behind_the_root,
+                                          .context = &cases[i],
+                                          .seconds = 60});
 }
 
 int main(void)
@@ -310,6 +349,7 @@ int main(void)
         cmocka_unit_test(results_beyond_the_caches),
         cmocka_unit_test(ranks_run_ahead),
         cmocka_unit_test(a_root_need_not_wait_for_who_reads),
+        cmocka_unit_test(a_root_waits_where_it_would_overwrite),
     };
     return cmocka_run_group_tests_name("shm", tests, NULL, NULL);
 }

@@ -44,14 +44,19 @@ static hocket_status disagree(hocket_patience *patience)
     return status;
 }
 
-static uint64_t look(const hk_post *post)
+static uint64_t look(const _Atomic uint64_t *word)
 {
-    return atomic_load_explicit(&post->word, memory_order_acquire);
+    return atomic_load_explicit(word, memory_order_acquire);
 }
 
-static const hk_post *post_of(const hk_shm *shm, int member, uint32_t operation)
+static _Atomic uint64_t *tick_of(const hk_shm *shm, int member, uint32_t operation)
 {
-    return &shm->seats[member].post[operation % HK_POSTS];
+    return &shm->seats[member].tick[operation % HK_TICKS].word;
+}
+
+static _Atomic uint64_t *post_of(const hk_shm *shm, int member, uint32_t operation)
+{
+    return &shm->seats[member].post[operation % HK_POSTS].word;
 }
 
 static bool has_reached(uint32_t posted, uint32_t operation)
@@ -59,37 +64,92 @@ static bool has_reached(uint32_t posted, uint32_t operation)
     return (int32_t)(posted - operation) >= 0;
 }
 
-/* Until this member has posted that operation, or a later one over it; *word is what it said. */
-static hocket_status wait_word(hk_shm *shm, int member, uint32_t operation,
-                               hocket_patience *patience, uint64_t *word)
+/* Until this member has posted that operation, or a later one over it; *said is the word. */
+static hocket_status wait_word(hk_shm *shm, int member, const _Atomic uint64_t *word,
+                               uint32_t operation, hocket_patience *patience, uint64_t *said)
 {
-    const hk_post *post = post_of(shm, member, operation);
     hocket_status status = HOCKET_OK;
     hk_patience_begin(patience, member);
-    for (int spins = 0; !has_reached((uint32_t)((*word = look(post)) >> 32), operation); spins++)
+    for (int spins = 0; !has_reached((uint32_t)((*said = look(word)) >> 32), operation); spins++)
         if (spins >= SPINS && (status = hocket_patience_wait(patience)) != HOCKET_OK)
             return status;
     hk_patience_arrived(patience);
-    shm->posted[member] = (uint32_t)(*word >> 32);
+    shm->posted[member] = (uint32_t)(*said >> 32);
     return HOCKET_OK;
 }
 
-hocket_status hk_shm_wait_post(hk_shm *shm, int member, hocket_patience *patience)
+/* Until it has posted this operation. */
+static hocket_status wait_for(hk_shm *shm, int member, const _Atomic uint64_t *word,
+                              hocket_patience *patience)
 {
-    uint64_t word;
-    hocket_status status = wait_word(shm, member, shm->operations, patience, &word);
-    if (status == HOCKET_OK && (uint32_t)word != patience->call->tag)
+    uint64_t said;
+    hocket_status status = wait_word(shm, member, word, shm->operations, patience, &said);
+    if (status == HOCKET_OK && (uint32_t)said != patience->call->tag)
         return disagree(patience);
     return status;
 }
 
-hocket_status hk_shm_wait_posts(hk_shm *shm, hocket_patience *patience)
+/* Until this member has finished what would be overwritten, which is where it has begun a later
+ * operation. What it has begun last is worth a look: then the next ones need none. Else half of the
+ * lead is waited for, so that not every operation has to look again. */
+static hocket_status wait_until_free(hk_shm *shm, int member, uint32_t lead,
+                                     hocket_patience *patience)
 {
+    uint32_t last = shm->operations - 1, needed = shm->operations - (lead + 1) / 2;
+    uint64_t said = look(tick_of(shm, member, last));
+    if (has_reached((uint32_t)(said >> 32), last)) {
+        shm->posted[member] = (uint32_t)(said >> 32);
+        return HOCKET_OK;
+    }
+    return wait_word(shm, member, tick_of(shm, member, needed), needed, patience, &said);
+}
+
+/* Begins an operation in which this rank may be so many ahead of the others. */
+static hocket_status begin(hk_shm *shm, uint32_t lead, hocket_patience *patience)
+{
+    uint32_t next = ++shm->operations;
     hocket_status status = HOCKET_OK;
-    for (int i = 1; i < shm->size && status == HOCKET_OK; i++)
-        status = hk_shm_wait_post(shm, hk_shm_other(shm, i), patience);
+    for (int i = 0; i < shm->size && status == HOCKET_OK; i++)
+        if (i != shm->rank && !has_reached(shm->posted[i], next - lead))
+            status = wait_until_free(shm, i, lead, patience);
     return status;
 }
+
+static uint64_t word_of(const hk_shm *shm, const hocket_patience *patience)
+{
+    return (uint64_t)shm->operations << 32 | patience->call->tag;
+}
+
+/* === Ticks =================================================================================== */
+
+#define LINES_EXPECTED 2 /* fetched before they are looked at */
+
+hocket_status hk_shm_tick(hk_shm *shm, const void *data, size_t bytes, hocket_patience *patience)
+{
+    hocket_status status = begin(shm, HK_TICKS - 1, patience);
+    if (status != HOCKET_OK)
+        return status;
+    if (bytes > 0)
+        memcpy(shm->seats[shm->rank].tick[shm->operations % HK_TICKS].data, data, bytes);
+    atomic_store_explicit(tick_of(shm, shm->rank, shm->operations), word_of(shm, patience),
+                          memory_order_release);
+    return HOCKET_OK;
+}
+
+hocket_status hk_shm_wait_tick(hk_shm *shm, int member, void *data, size_t bytes,
+                               hocket_patience *patience)
+{
+    hocket_status status = wait_for(shm, member, tick_of(shm, member, shm->operations), patience);
+    if (status != HOCKET_OK)
+        return status;
+    const hk_tick *ticks = shm->seats[member].tick;
+    memcpy(data, ticks[shm->operations % HK_TICKS].data, bytes);
+    __builtin_prefetch(
+        &ticks[(shm->operations + LINES_EXPECTED * HK_LINE / sizeof *ticks) % HK_TICKS]);
+    return HOCKET_OK;
+}
+
+/* === Posts =================================================================================== */
 
 /* Where so many bytes of a member's lie in this operation. */
 static uint8_t *place(const hk_shm *shm, int member, size_t bytes)
@@ -107,34 +167,31 @@ const void *hk_shm_posted(const hk_shm *shm, int member, size_t bytes)
     return place(shm, member, bytes);
 }
 
-/* Until this member has finished whatever might be overwritten, which is where it has posted this
- * operation. What it has posted last is worth a look: then the next ones need none. */
-static hocket_status wait_until_free(hk_shm *shm, int member, uint32_t needed,
-                                     hocket_patience *patience)
-{
-    uint32_t last = shm->operations - 1;
-    uint64_t word = look(post_of(shm, member, last));
-    if (has_reached((uint32_t)(word >> 32), last)) {
-        shm->posted[member] = (uint32_t)(word >> 32);
-        return HOCKET_OK;
-    }
-    return wait_word(shm, member, needed, patience, &word);
-}
-
 hocket_status hk_shm_post(hk_shm *shm, const void *data, size_t bytes, hocket_patience *patience)
 {
-    uint32_t next = ++shm->operations, ahead = bytes > HK_SMALL_BYTES ? 1 : HK_POSTS - 1;
-    hocket_status status = HOCKET_OK;
-    for (int i = 0; i < shm->size && status == HOCKET_OK; i++)
-        if (i != shm->rank && !has_reached(shm->posted[i], next - ahead))
-            status = wait_until_free(shm, i, next - ahead, patience);
+    hocket_status status = begin(shm, bytes > HK_SMALL_BYTES ? 1 : HK_POSTS - 1, patience);
     if (status != HOCKET_OK)
         return status;
     if (bytes > 0)
         memcpy(place(shm, shm->rank, bytes), data, bytes);
-    atomic_store_explicit(&shm->seats[shm->rank].post[next % HK_POSTS].word,
-                          (uint64_t)next << 32 | patience->call->tag, memory_order_release);
+    uint32_t operation = shm->operations;
+    uint64_t word = word_of(shm, patience);
+    atomic_store_explicit(post_of(shm, shm->rank, operation), word, memory_order_release);
+    atomic_store_explicit(tick_of(shm, shm->rank, operation), word, memory_order_release);
     return HOCKET_OK;
+}
+
+hocket_status hk_shm_wait_post(hk_shm *shm, int member, hocket_patience *patience)
+{
+    return wait_for(shm, member, post_of(shm, member, shm->operations), patience);
+}
+
+hocket_status hk_shm_wait_posts(hk_shm *shm, hocket_patience *patience)
+{
+    hocket_status status = HOCKET_OK;
+    for (int i = 1; i < shm->size && status == HOCKET_OK; i++)
+        status = hk_shm_wait_post(shm, hk_shm_other(shm, i), patience);
+    return status;
 }
 
 /* === Phases ================================================================================== */

@@ -19,17 +19,25 @@
 
 #define HK_LINE 64
 #define HK_APART 128              /* processors fetch lines in pairs */
-#define HK_POSTS 8                /* that a member has */
+#define HK_TICKS 64               /* that a member has */
+#define HK_TICK_BYTES 8           /* that ride beside a tick's word */
+#define HK_POSTS 8                /* posts that it has */
 #define HK_POST_BYTES 56          /* that ride in a posted line */
 #define HK_SMALL_BYTES (4u << 10) /* that lie beside each post */
 #define HK_SLOT_BYTES (16u << 10) /* that lie beside every second one */
 
+typedef struct hk_tick {
+    _Atomic uint64_t word; /* number of the operation << 32 | fingerprint */
+    uint8_t data[HK_TICK_BYTES];
+} hk_tick;
+
 typedef struct hk_post {
-    alignas(HK_APART) _Atomic uint64_t word; /* number of the operation << 32 | fingerprint */
+    alignas(HK_APART) _Atomic uint64_t word; /* as the tick's */
     uint8_t data[HK_POST_BYTES];
 } hk_post;
 
 typedef struct hk_seat { /* written by its owner alone */
+    alignas(HK_APART) hk_tick tick[HK_TICKS];
     hk_post post[HK_POSTS];
     alignas(HK_APART) _Atomic uint64_t phase;
     _Atomic uint32_t given_up; /* the operation that failed here; 0: none */
@@ -56,18 +64,32 @@ typedef struct hk_shm {
 size_t hk_shm_stage_bytes(int members);
 size_t hk_shm_segment_bytes(int members);
 
-/* === Posts: one an operation ==================================================================
+/* === Ticks and posts: one an operation ========================================================
  *
- * Says that this rank is in the next operation, with data that the others can look at until they
- * post the next: up to HK_SLOT_BYTES. */
+ * An operation begins with one of the two, and the ranks need not choose the same.
+ *
+ * A tick is for who reads without being read, or is far ahead: several lie in a line, so that a
+ * line that goes to another processor brings more than one. A post has a line of its own, which
+ * nobody takes from its owner's hands while it writes the next: for ranks that wait for each other.
+ */
+
+/* Says that this rank is in the next operation, with up to HK_TICK_BYTES. */
+hocket_status hk_shm_tick(hk_shm *shm, const void *data, size_t bytes, hocket_patience *patience);
+
+/* Until that member has ticked this operation; its data. */
+hocket_status hk_shm_wait_tick(hk_shm *shm, int member, void *data, size_t bytes,
+                               hocket_patience *patience);
+
+/* As hk_shm_tick, with data that the others can look at until they begin the next: up to
+ * HK_SLOT_BYTES. */
 hocket_status hk_shm_post(hk_shm *shm, const void *data, size_t bytes, hocket_patience *patience);
 
-/* Until that member, or all, are in this operation too. Where one has called something else the
+/* Until that member, or all, have posted this operation. Where one has called something else the
  * group breaks with MISMATCH. */
 hocket_status hk_shm_wait_post(hk_shm *shm, int member, hocket_patience *patience);
 hocket_status hk_shm_wait_posts(hk_shm *shm, hocket_patience *patience);
 
-/* What a member that is in this operation has posted there, so many bytes. */
+/* What a member has posted in this operation, so many bytes. */
 const void *hk_shm_posted(const hk_shm *shm, int member, size_t bytes);
 
 /* === Phases: several an operation ============================================================= */

@@ -327,11 +327,15 @@ hocket_status hk_shm_reduce_scatter(void *team, const void *send, void *recv, si
 static hocket_status broadcast_flat(hk_shm *shm, void *data, size_t bytes, int root,
                                     hocket_patience *patience)
 {
-    bool is_root = shm->rank == root;
-    hocket_status status = hk_shm_post(shm, data, is_root ? bytes : 0, patience);
-    if (status == HOCKET_OK && !is_root)
+    bool ticks = bytes <= HK_TICK_BYTES;
+    if (shm->rank == root)
+        return (ticks ? hk_shm_tick : hk_shm_post)(shm, data, bytes, patience);
+    hocket_status status = hk_shm_tick(shm, NULL, 0, patience);
+    if (status == HOCKET_OK && ticks)
+        return hk_shm_wait_tick(shm, root, data, bytes, patience);
+    if (status == HOCKET_OK)
         status = hk_shm_wait_post(shm, root, patience);
-    if (status == HOCKET_OK && !is_root)
+    if (status == HOCKET_OK)
         memcpy(data, hk_shm_posted(shm, root, bytes), bytes);
     return status;
 }
