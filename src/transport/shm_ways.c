@@ -214,14 +214,16 @@ static hocket_status gather_flat(hk_shm *shm, const void *send, uint8_t *recv, s
     return status;
 }
 
-static hocket_status gather_chunk(hk_shm *shm, const uint8_t *own, uint8_t *recv, size_t block,
+/* The own block is copied while its chunk is in the cache, and the others can go on. */
+static hocket_status gather_chunk(hk_shm *shm, const uint8_t *send, uint8_t *recv, size_t block,
                                   size_t bytes, bool past_caches, hocket_patience *patience)
 {
     hocket_status status = hk_shm_next_chunk(shm, patience);
     if (status != HOCKET_OK)
         return status;
-    hk_shm_copy(hk_shm_stage(shm, shm->rank), own, bytes, false);
+    hk_shm_copy(hk_shm_stage(shm, shm->rank), send, bytes, false);
     hk_shm_say(shm, HK_READY);
+    hk_shm_copy(recv + (size_t)shm->rank * block, send, bytes, past_caches);
     for (int i = 1; i < shm->size && status == HOCKET_OK; i++) {
         int member = hk_shm_other(shm, i);
         status = hk_shm_wait_step(shm, member, HK_READY, patience);
@@ -240,17 +242,16 @@ hocket_status hk_shm_all_gather(void *team, const void *send, void *recv, size_t
     hk_algorithm way = choose(patience, HK_ALL_GATHER, all, bytes);
     if (way == HK_FLAT)
         return gather_flat(shm, send, recv, bytes, patience);
-    uint8_t *own = (uint8_t *)recv + (size_t)shm->rank * bytes;
     hk_reach reach;
     bool in_place, past_caches = hk_shm_past_caches(all);
     attempt a = consider(shm, HK_ALL_GATHER, way, all);
     hocket_status status = set_out(shm, &a, way, send, bytes, NULL, 0, patience, &reach, &in_place);
-    if (status == HOCKET_OK)
-        hk_shm_copy(own, send, bytes, past_caches);
-    if (status == HOCKET_OK && reach != HK_REACH_NONE)
+    if (status == HOCKET_OK && reach != HK_REACH_NONE) {
+        hk_shm_copy((uint8_t *)recv + (size_t)shm->rank * bytes, send, bytes, past_caches);
         return arrive(&a, reach, hk_reach_all_gather(shm, reach, recv, bytes, patience));
+    }
     for (size_t at = 0; at < bytes && status == HOCKET_OK; at += shm->stage_bytes)
-        status = gather_chunk(shm, own + at, (uint8_t *)recv + at, bytes,
+        status = gather_chunk(shm, (const uint8_t *)send + at, (uint8_t *)recv + at, bytes,
                               hk_smaller(shm->stage_bytes, bytes - at), past_caches, patience);
     return arrive(&a, reach, status);
 }
