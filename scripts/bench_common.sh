@@ -3,8 +3,6 @@
 
 BENCH=build/bench            # programs, raw results, logs; may be carried to another machine with build/
 RESULTS=bench/results
-MLX_PYTHON=.deps/mlx-python
-MLX_VERSION=0.32.4
 RUN_SECONDS_MAX=${RUN_SECONDS_MAX:-60}    # for any one run
 hocket=build/bin/hocket
 
@@ -59,15 +57,6 @@ install_packages() {
     find_mpis
 }
 
-install_mlx() {
-    local python
-    [ -d $MLX_PYTHON/mlx ] && return 0
-    python=$(find_python) && rm -rf $MLX_PYTHON.new &&
-        PIP_ROOT_USER_ACTION=ignore "$python" -m pip install -q --no-deps --only-binary=:all: \
-            --target $MLX_PYTHON.new "mlx==$MLX_VERSION" "mlx-cpu==$MLX_VERSION" &&
-        mv $MLX_PYTHON.new $MLX_PYTHON || say "MLX's wheel could not be installed"
-}
-
 # compile NAME LAUNCHER: the benchmark for one MPI, by the compiler that belongs to its launcher. Where there
 # is no compiler, a program that was built before and carried here serves.
 compile() {
@@ -89,7 +78,7 @@ prepare() {
     find_mpis
     if [ "${1:-}" != --no-install ]; then
         install_packages
-        install_mlx
+        install_mlx_python || say "MLX's wheel could not be installed"
     fi
     if [ -n "$openmpi_run" ] && ! compile openmpi "$openmpi_run"; then openmpi_run=; fi
     if [ -n "$mpich_run" ] && ! compile mpich "$mpich_run"; then mpich_run=; fi

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Gets what hocket is built from and leaves alone what is there: system packages from apt or Homebrew,
-# MLX's wheel into .deps/mlx. With everything in place it only looks, which takes a moment.
+# MLX's wheel into .deps/mlx, Python's MLX and mlx-lm into .deps/mlx-python, a model that they share into
+# .deps/models. With everything in place it only looks, which takes a moment.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/common.sh
-
-MLX_VERSION=0.32.4
 
 has() { command -v "$1" >/dev/null 2>&1; }
 has_module() { has pkg-config && pkg-config --exists "$1"; }
@@ -89,6 +88,13 @@ install_mlx() {
     install_wheel "$package==$MLX_VERSION" .deps/mlx
 }
 
+# Without them hocket is whole, but tests and benchmarks of programs on MLX are skipped.
+install_programs() {
+    install_mlx_python || echo "deps: without MLX for Python: its tests are skipped" >&2
+    scripts/model.sh || echo "deps: without the model: its tests are skipped" >&2
+}
+
 install_system_packages
 install_extras
 install_mlx
+install_programs

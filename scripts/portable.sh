@@ -9,14 +9,13 @@ cd "$(dirname "$0")/.."
 source scripts/common.sh
 
 ZIG_VERSION=0.17.1
-MLX_METAL_VERSION=0.32.4
 OUT=build-portable
 ROOMS="src/core src/wire src/transport src/collective src/group src/graph"
 JOBS=${JOBS:-2}
 
 python=$(find_python) || exit 1
 install_wheel "ziglang==$ZIG_VERSION" .deps/zig || exit 1
-install_wheel "mlx-metal==$MLX_METAL_VERSION" .deps/mlx-metal \
+install_wheel "mlx-metal==$MLX_VERSION" .deps/mlx-metal \
     --platform macosx_14_0_arm64 || exit 1
 
 export ZIG_GLOBAL_CACHE_DIR=$PWD/.deps/zig-cache ZIG_LOCAL_CACHE_DIR=$PWD/$OUT/cache

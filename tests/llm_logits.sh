@@ -1,15 +1,11 @@
 #!/usr/bin/env bash
-# The first step's logits of the example llm against mlx-lm's on the same file. That is installed into
-# .deps/mlx-lm for it, some 350 MB; without network the test is skipped.
+# The first step's logits of the example llm against mlx-lm's on the same file.
 set -uo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}"
 build=${HOCKET_BUILD_DIR:-build}
 source scripts/common.sh
 
-MLX_LM_VERSION=0.32.2
-MLX_VERSION=0.32.4
 model=.deps/models/smollm2.gguf
-reference=.deps/mlx-lm
 
 skip() {
     echo "llm_logits: skipped, $1"
@@ -18,14 +14,8 @@ skip() {
 ls "$build"/lib/libhocket-mlx.* >/dev/null 2>&1 || skip "libhocket-mlx is not built here"
 [ -z "${HOCKET_SANITIZE:-}" ] || skip "it tests arithmetic, which the release build has shown"
 why=$(scripts/model.sh 2>&1) || skip "the model cannot be downloaded: $why"
-if [ ! -e $reference/.installed ]; then
-    python=$(find_python) || skip "there is no Python 3.10 with pip"
-    rm -rf $reference
-    why=$({ "$python" -m venv $reference && PIP_DISABLE_PIP_VERSION_CHECK=1 $reference/bin/pip install -q \
-        "mlx[cpu]==$MLX_VERSION" "mlx-lm==$MLX_LM_VERSION"; } 2>&1) ||
-        skip "mlx-lm cannot be installed: $(tail -n 1 <<<"$why")"
-    touch $reference/.installed
-fi
+python=$(find_python) || skip "there is no Python 3.10 with pip"
+why=$(install_mlx_python 2>&1) || skip "mlx-lm cannot be installed: $(tail -n 1 <<<"$why")"
 
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -43,6 +33,6 @@ write cpu 1 --device cpu
 write mlx 1 --device mlx
 write tp2-mlx 2 --device mlx --parallel tp
 write pp3-cpu 3 --device cpu --parallel pp
-$reference/bin/python tests/golden/llm_logits.py $model "$prompt" "$work"/{cpu,mlx,tp2-mlx,pp3-cpu} ||
+PYTHONPATH=$MLX_PYTHON "$python" tests/golden/llm_logits.py $model "$prompt" "$work"/{cpu,mlx,tp2-mlx,pp3-cpu} ||
     failures=1
 exit $failures
