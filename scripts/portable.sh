@@ -98,6 +98,16 @@ library() {
             -o "$OUT/$target/$name"
 }
 
+the_mpi() {
+    local target=$1 name=$2 link=(-shared -Wl,-z,defs) libhocket=libhocket.so
+    if [[ $target == *macos* ]]; then
+        link=(-dynamiclib) libhocket=libhocket.dylib
+    fi
+    compile "$target" mpi "$(c_flags "$target")" $(c_sources "$target" src/mlx_mpi) &&
+        zig cc -target "$target" "${link[@]}" "$OUT/$target"/mpi/*.o "$OUT/$target/$libhocket" \
+            -o "$OUT/$target/$name"
+}
+
 the_command() {
     local target=$1 name=$2
     compile "$target" tool "$(c_flags "$target") -Itools/hocket" \
@@ -117,6 +127,8 @@ shim() {
 stand_in
 check "libhocket for aarch64-linux-gnu" library aarch64-linux-gnu libhocket.so
 check "libhocket for aarch64-macos" library aarch64-macos libhocket.dylib
+check "libhocket-mpi for aarch64-linux-gnu" the_mpi aarch64-linux-gnu libhocket-mpi.so
+check "libhocket-mpi for aarch64-macos" the_mpi aarch64-macos libhocket-mpi.dylib
 if compgen -G 'tools/hocket/*.c' >/dev/null; then
     check "hocket for aarch64-linux-gnu" the_command aarch64-linux-gnu libhocket.so
     check "hocket for aarch64-macos" the_command aarch64-macos libhocket.dylib

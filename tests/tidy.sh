@@ -59,6 +59,8 @@ report=$(
             gsub(/\/\*([^*]|\*[^\/])*\*\//, "", line)
             sub(/\/\/.*/, "", line)
             if (sub(/\/\*.*/, "", line)) comment = 1
+            # What stands in for MPI must end the process, and does so in one place.
+            if (FILENAME == "src/mlx_mpi/end.c" && line ~ /^ *_exit\(HK_MLX_MPI_EXIT\);$/) next
             if (match(line, banned))
                 printf "%s:%d: a banned call: %s\n", FILENAME, FNR, substr(line, RSTART, RLENGTH)
             if (line ~ /(^|[^A-Za-z0-9_])stdout([^A-Za-z0-9_]|$)/)
