@@ -37,6 +37,25 @@ says 'ranks by' '([^ ]+ [^ ]+, the default route; .*|loopback alone, .*)'
 says MLX 'none: /nowhere does not load: .*'
 says secret 'none set here; .*'
 
+# Python, and MLX in it.
+python='[0-9.]+ \(/.*\)'
+PYTHONPATH=/nowhere doctor
+says Python "($python (without MLX: .*|with MLX .*)|none: there is no python3 in PATH)"
+source scripts/common.sh
+if command -v python3 >/dev/null && PYTHONPATH=$MLX_PYTHON python3 -c 'import mlx.core, mlx_lm._version' 2>/dev/null &&
+    [ -z "$sanitize" ]; then
+    PYTHONPATH=$MLX_PYTHON doctor
+    says Python "$python with MLX ${MLX_VERSION//./\\.} and mlx-lm [0-9.]+"
+else
+    echo "doctor: python3 does not load $MLX_PYTHON, so that it has MLX is not tried"
+fi
+mkdir "$work/python"
+timeout 60 env "PATH=$work/python" "$hocket" doctor >"$work/out" 2>"$work/err"
+says Python 'none: there is no python3 in PATH'
+printf '#!/bin/sh\necho 3.99; kill -SEGV $$\n' >"$work/python/python3" && chmod +x "$work/python/python3"
+timeout 60 env "PATH=$work/python:$PATH" "$hocket" doctor >"$work/out" 2>"$work/err"
+says Python '3\.99; broken: it ends with signal 11'
+
 HOCKET_COORDINATOR=127.0.0.1:4711 doctor
 says 'ranks by' 'lo0? 127\.0\.0\.1, the way to HOCKET_COORDINATOR 127\.0\.0\.1'
 HOCKET_COORDINATOR=nowhere doctor

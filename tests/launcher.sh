@@ -230,6 +230,38 @@ test_mlx_ring() {
     same "gone after SIGTERM" "$status $(find "$TMPDIR" -type f)" "143 "
 }
 
+# A program on MLX finds hocket and nothing else, unless its user says so.
+test_mlx() {
+    local suffix=so around=(MLX_RANK=7 MLX_HOSTFILE=x MLX_WORLD_SIZE=9 NCCL_HOST_IP=x NCCL_PORT=1 MLX_MPI_LIBNAME=x)
+    [ "$(uname -s)" != Darwin ] || suffix=dylib
+    local library=$build/lib/libhocket-mpi.$suffix
+    mlx() { env "${around[@]}" timeout $LIMIT "$hocket" run --mlx "$@"; }
+    mlx -n 2 --backend ring -- sh -c 'env | grep -E "^(MLX_|NCCL_)"' >out
+    same "variables of MLX's" "$(sort -u out)" "MLX_MPI_LIBNAME=$(realpath "$library")"
+    same "each rank's" "$(wc -l <out | tr -d ' ')" 2
+    same "the user's" "$(mlx --env MLX_MPI_LIBNAME=y --env MLX_HOSTFILE=z --env PYTHONUNBUFFERED=0 -- \
+        sh -c 'echo $MLX_MPI_LIBNAME $MLX_HOSTFILE $PYTHONUNBUFFERED')" "y z 0"
+    same "Python's output" "$(mlx -- sh -c 'echo $PYTHONUNBUFFERED')" 1
+    same "without --mlx" "$(MLX_MPI_LIBNAME=x MLX_HOSTFILE=z run -- \
+        sh -c 'echo $MLX_MPI_LIBNAME $MLX_HOSTFILE $LD_PRELOAD')" "x z"
+    if [ "$(uname -s)" = Linux ] && PATH=$PATH:/sbin ldconfig -p | grep 'libopenblas\.so\.0' >/dev/null; then
+        same "OpenBLAS" "$(mlx -- sh -c 'echo $LD_PRELOAD')" libopenblas.so.0
+        same "behind the user's" "$(mlx --env LD_PRELOAD=libm.so.6 -- sh -c 'echo $LD_PRELOAD')" \
+            libm.so.6:libopenblas.so.0
+        same "but not against his will" "$(HOCKET_BLAS=reference mlx -- sh -c 'echo $LD_PRELOAD')" ""
+    else
+        echo "launcher: OpenBLAS is not here, so that it comes first is not tried"
+    fi
+    HOCKET_BACKEND=mlx:ring run --mlx true 2>err
+    same "hocket over MLX" "$? $(grep -c -- '--mlx carries MLX over hocket' err)" "2 1"
+    # A command without that library beside it.
+    mkdir -p apart/bin apart/lib
+    cp "$hocket" apart/bin/
+    cp -P "$build"/lib/libhocket.* apart/lib/
+    timeout $LIMIT apart/bin/hocket run --mlx true 2>err
+    same "no library" "$? $(grep -c 'libhocket-mpi is not beside libhocket' err)" "125 1"
+}
+
 test_many_at_once() {
     local jobs=() i good=0
     for i in $(seq 20); do

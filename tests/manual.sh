@@ -60,7 +60,7 @@ awk '
 ' $sources >"$work/hocket"
 
 # Other names are those of whole strings, or what getenv and the table of launchers are given.
-grep -hoE '"[A-Z]+(_[A-Z0-9]+)+"|(getenv\(|\.(rank|size|host|port|hostfile) = )"[A-Z]+"' $sources |
+grep -hoE '"[A-Z]+(_[A-Z0-9]+)+"|([gs]etenv\(|\.(rank|size|host|port|hostfile) = )"[A-Z]+"' $sources |
     sed 's/"$//; s/.*"//' | grep -v '^HOCKET_' >"$work/other"
 
 sort -u "$work/hocket" "$work/other" >"$work/sources"

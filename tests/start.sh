@@ -223,6 +223,12 @@ END
         '[[null,"rdma_en2"], [["rdma_en3","rdma_en4"],null]]' out)" 2
 }
 
+# What MLX needs is found on the host where a rank is.
+test_mlx() {
+    run --mlx --hosts host-a,host-b -- sh -c 'test -e "$MLX_MPI_LIBNAME" && echo $HOCKET_RANK $MLX_HOSTFILE' >out
+    same "MLX on two hosts" "$(sort out)" "$(printf '%s\n' 0 1)"
+}
+
 for test in ${*:-$(declare -F | awk '$3 ~ /^test_/ {print $3}')}; do
     before=$faults
     began=$SECONDS

@@ -22,6 +22,7 @@ static void check_plan(const hk_frame *frame)
     FUZZ_CHECK(same.type == HK_FRAME_PLAN);
     hk_plan other;
     FUZZ_CHECK(hk_plan_read(same.bytes, same.length, &other));
+    FUZZ_CHECK(other.mlx == plan.mlx);
     FUZZ_CHECK(other.stdin_rank == plan.stdin_rank && strcmp(other.cwd, plan.cwd) == 0);
     hk_plan_free(&other);
     hk_buffer_free(&again);

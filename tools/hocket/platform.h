@@ -25,6 +25,13 @@ void hk_adopt_orphans(void);
  * no such thing, guard.c alone sees to it. */
 void hk_die_with_parent(pid_t parent);
 
+/* ".so" or ".dylib" */
+extern const char hk_library_suffix[];
+
+/* For a process that is about to become a program on MLX: has the loader put a fast BLAS before the
+ * one that MLX comes with, where that is needed and there is one. False when there is no memory. */
+bool hk_prefer_fast_blas(void);
+
 /* The path of the program that this process runs; false when the system does not say. */
 bool hk_own_path(char *path, size_t size);
 

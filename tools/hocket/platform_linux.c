@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -10,6 +11,24 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+
+#define FAST_BLAS "libopenblas.so.0"
+
+const char hk_library_suffix[] = ".so";
+
+/* The wheel of MLX for Linux is bound to the reference BLAS, some 30 times slower; what comes
+ * before that takes its place. The loader complains of what it is to load and cannot find, so it is
+ * looked for, by opening it: this process is about to be another. */
+bool hk_prefer_fast_blas(void)
+{
+    char list[4096];
+    const char *choice = getenv("HOCKET_BLAS"), *before = getenv("LD_PRELOAD");
+    if ((choice && strcmp(choice, "reference") == 0) || !dlopen(FAST_BLAS, RTLD_LAZY | RTLD_LOCAL))
+        return true;
+    int length = snprintf(list, sizeof list, "%s%s%s", before ? before : "",
+                          before && *before ? ":" : "", FAST_BLAS);
+    return (size_t)length >= sizeof list || setenv("LD_PRELOAD", list, 1) == 0;
+}
 
 int hk_cores(void)
 {

@@ -6,6 +6,14 @@
 #include <sys/sysctl.h>
 #include <unistd.h>
 
+const char hk_library_suffix[] = ".dylib";
+
+/* MLX computes by Accelerate there. */
+bool hk_prefer_fast_blas(void)
+{
+    return true;
+}
+
 int hk_cores(void)
 {
     long online = sysconf(_SC_NPROCESSORS_ONLN);

@@ -58,6 +58,8 @@ static const hk_term mlx[] = {
     {"HOCKET_MLX_KERNELS",
      "mlx: leave all operations to MLX, also those that libhocket's own kernels do better"},
     {"HOCKET_BLAS", "reference: leave MLX the BLAS that it was built with. Linux only"},
+    {"LD_PRELOAD", "`hocket run --mlx` adds OpenBLAS, where that is installed. Linux only"},
+    {"PYTHONUNBUFFERED", "`hocket run --mlx` sets it to 1, unless set already"},
     {"PATH", "where the device mlx looks for g++, with which MLX fuses kernels for the cpu"},
     {"MLX_IBV_DEVICES", "MLX's file of RDMA devices, for the backend mlx:jaccl"},
     {"JACCL_IBV_DEVICES", "the same"},
@@ -65,7 +67,8 @@ static const hk_term mlx[] = {
     {"JACCL_COORDINATOR", "the same"},
     {"JACCL_RANK", "this rank's number, for mlx:jaccl"},
     {"HOCKET_MPI_LIB", "the file of hocket's own module for the MPI of the process"},
-    {"MLX_MPI_LIBNAME", "the MPI that MLX loads, for mlx:mpi"},
+    {"MLX_MPI_LIBNAME",
+     "the MPI that MLX loads, for mlx:mpi; `hocket run --mlx` sets it to libhocket-mpi"},
     {NULL, NULL},
 };
 

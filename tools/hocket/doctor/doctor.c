@@ -65,7 +65,8 @@ static void show_findings(void)
         {"library", hk_probe_library, false}, {"network", hk_probe_addresses, false},
         {"ranks by", hk_probe_route, false},  {"MPI", hk_probe_mpi, true},
         {"RDMA", hk_probe_rdma, true},        {"CUDA", hk_probe_cuda, true},
-        {"NCCL", hk_probe_nccl, true},        {"MLX", hk_probe_mlx, false},
+        {"NCCL", hk_probe_nccl, true},        {"Python", hk_probe_python, true},
+        {"MLX", hk_probe_mlx, false},
     };
     for (size_t i = 0; i < sizeof findings / sizeof *findings; i++) {
         char text[HK_PROBE_BYTES] = "";

@@ -1,6 +1,7 @@
 #include "doctor/probe.h"
 
 #include "core/plugin.h"
+#include "library.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -234,34 +235,19 @@ void hk_probe_nccl(char *text, size_t size)
 
 /* === hocket's own ============================================================================= */
 
-/* The file that hocket_version comes from; "" when the system does not say. */
-static void find_libhocket(char *path, size_t size)
-{
-    Dl_info info;
-    void *symbol = dlsym(RTLD_DEFAULT, "hocket_version");
-    bool found = symbol && dladdr(symbol, &info) && info.dli_fname;
-    snprintf(path, size, "%s", found ? info.dli_fname : "");
-}
-
 void hk_probe_library(char *text, size_t size)
 {
-    char path[PATH_MAX], real[PATH_MAX];
-    find_libhocket(path, sizeof path);
-    snprintf(text, size, "%s", realpath(path, real) ? real : path);
+    hk_library_own(text, size);
 }
 
 /* The library that libhocket has loaded for MLX, by the same rule as core/plugin.c. */
 static void *open_plugin(void)
 {
-    char path[PATH_MAX], own[PATH_MAX];
+    char path[PATH_MAX];
     const char *chosen = getenv("HOCKET_MLX_LIB");
-    find_libhocket(own, sizeof own);
-    const char *slash = strrchr(own, '/');
-    int folder = slash ? (int)(slash - own) + 1 : 0;
-    int length = chosen && *chosen
-                     ? snprintf(path, sizeof path, "%s", chosen)
-                     : snprintf(path, sizeof path, "%.*s%s", folder, own, hk_mlx_plugin_file);
-    return (size_t)length < sizeof path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    if (!chosen || !*chosen)
+        chosen = hk_library_beside("libhocket-mlx", path, sizeof path) ? path : NULL;
+    return chosen ? dlopen(chosen, RTLD_NOW | RTLD_LOCAL) : NULL;
 }
 
 void hk_probe_mlx(char *text, size_t size)

@@ -20,6 +20,8 @@ void hk_probe_mpi(char *text, size_t size);
 void hk_probe_cuda(char *text, size_t size);
 void hk_probe_nccl(char *text, size_t size);
 void hk_probe_rdma(char *text, size_t size);
+/* Which Python `python3` is, whether it has MLX, and whether that takes libhocket-mpi. */
+void hk_probe_python(char *text, size_t size);
 
 /* Where libhocket lies. */
 void hk_probe_library(char *text, size_t size);
@@ -39,6 +41,5 @@ void hk_append(char *text, size_t size, const char *format, ...) HK_WORDS_PRINTF
 
 /* End with NULL. */
 extern const char *const hk_mpi_libraries[], *const hk_cuda_libraries[], *const hk_nccl_libraries[];
-extern const char hk_mlx_plugin_file[];
 
 #endif

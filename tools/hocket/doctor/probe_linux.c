@@ -13,7 +13,6 @@
 const char *const hk_mpi_libraries[] = {"libmpi.so.40", "libmpich.so.12", "libmpi.so.12", NULL};
 const char *const hk_cuda_libraries[] = {"libcuda.so.1", NULL};
 const char *const hk_nccl_libraries[] = {"libnccl.so.2", NULL};
-const char hk_mlx_plugin_file[] = "libhocket-mlx.so";
 
 /* "4: ACTIVE": the word alone. */
 static void append_state(const char *device, char *text, size_t size)

@@ -8,7 +8,6 @@ const char *const hk_mpi_libraries[] = {"libmpi.40.dylib", "/opt/homebrew/lib/li
                                         NULL};
 const char *const hk_cuda_libraries[] = {"libcuda.dylib", NULL};
 const char *const hk_nccl_libraries[] = {"libnccl.dylib", NULL};
-const char hk_mlx_plugin_file[] = "libhocket-mlx.dylib";
 
 /* RDMA over Thunderbolt: librdma has the functions of verbs. dlsym's result is data to C; the
  * unions are POSIX's way to a function. */

@@ -42,12 +42,25 @@ static bool has_matrix(const hk_launch *launch)
     return true;
 }
 
+/* A program on MLX that is to run over hocket would take MLX's ring, where that is set up. */
+static bool has_ring(const hk_launch *launch)
+{
+    return launch->backend->mlx_ring && !launch->mlx;
+}
+
 bool hk_engine_check(const hk_launch *launch)
 {
     const hk_backend *backend = launch->backend;
     if (backend->cannot && !(backend->jaccl && has_matrix(launch))) {
         hk_complain("run", "The backend '%s' cannot be started here: %s.", backend->name,
                     backend->cannot);
+        return false;
+    }
+    if (launch->mlx && strncmp(backend->name, "mlx", 3) == 0) {
+        hk_complain("run",
+                    "--mlx carries MLX over hocket, and the backend '%s' hocket over MLX: leave "
+                    "one of them out.",
+                    backend->name);
         return false;
     }
     const hk_host *nameless = host_without_number(launch);
@@ -61,7 +74,7 @@ bool hk_engine_check(const hk_launch *launch)
 
 int hk_engine_ports(const hk_launch *launch, const hk_host *host)
 {
-    return launch->backend->mlx_ring || launch->backend->jaccl ? 1 + host->ranks : 1;
+    return has_ring(launch) || launch->backend->jaccl ? 1 + host->ranks : 1;
 }
 
 static bool add(hk_buffer *text, const char *bytes)
@@ -118,7 +131,7 @@ static char *jaccl_coordinator(const hk_launch *launch, const hk_link *links)
 bool hk_engine_make(const hk_launch *launch, const hk_link *links, hk_engine *engine)
 {
     *engine = (hk_engine){0};
-    bool ring = launch->backend->mlx_ring && !host_without_number(launch);
+    bool ring = has_ring(launch) && !host_without_number(launch);
     bool jaccl = launch->backend->jaccl && has_matrix(launch);
     if (ring || jaccl)
         engine->variables[engine->variable_count++] = "MLX_RANK";

@@ -101,6 +101,7 @@ static bool plan_host(hk_job *job, hk_link *link, const hk_engine *engine, char 
                     .stdin_rank = launch->stdin_rank,
                     .terminal = launch->terminal && link->here,
                     .folder_is_wish = !launch->cwd,
+                    .mlx = launch->mlx,
                     .backend = launch->backend->name,
                     .coordinator = coordinator,
                     .cwd = "",

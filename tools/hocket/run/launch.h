@@ -28,6 +28,7 @@ typedef struct hk_launch {
     bool terminal;          /* what stdin_rank writes to stderr reaches a terminal at once */
     char **program;         /* NULL-terminated */
     bool jaccl_ring;        /* MLX's jaccl along a ring */
+    bool mlx;               /* the program is one on MLX: mlx.h */
     const char *ssh;        /* the remote shell and its options */
     const char *hocket;     /* --hocket, or NULL: where this command lies here */
     const char *output_dir; /* a file a rank goes there, or NULL */

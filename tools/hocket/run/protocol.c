@@ -188,16 +188,17 @@ static bool add_list(hk_buffer *buffer, const hk_list *list)
 bool hk_plan_put(hk_buffer *out, const hk_plan *plan)
 {
     hk_buffer bytes = {0};
-    bool put =
-        add_number(&bytes, (uint32_t)plan->world_size) &&
-        add_number(&bytes, (uint32_t)plan->first) && add_number(&bytes, (uint32_t)plan->count) &&
-        add_number(&bytes, (uint32_t)plan->stdin_rank) && add_number(&bytes, plan->terminal) &&
-        add_number(&bytes, plan->folder_is_wish) && add_text(&bytes, plan->backend) &&
-        add_text(&bytes, plan->coordinator) && add_text(&bytes, plan->cwd) &&
-        add_text(&bytes, plan->secret) && add_list(&bytes, &plan->env) &&
-        add_list(&bytes, &plan->program) && add_list(&bytes, &plan->files) &&
-        add_list(&bytes, &plan->rank_variables) && bytes.length <= HK_PLAN_BYTES_MAX &&
-        hk_frame_put(out, HK_FRAME_PLAN, 0, bytes.data + bytes.start, bytes.length);
+    bool put = add_number(&bytes, (uint32_t)plan->world_size) &&
+               add_number(&bytes, (uint32_t)plan->first) &&
+               add_number(&bytes, (uint32_t)plan->count) &&
+               add_number(&bytes, (uint32_t)plan->stdin_rank) &&
+               add_number(&bytes, plan->terminal) && add_number(&bytes, plan->folder_is_wish) &&
+               add_number(&bytes, plan->mlx) && add_text(&bytes, plan->backend) &&
+               add_text(&bytes, plan->coordinator) && add_text(&bytes, plan->cwd) &&
+               add_text(&bytes, plan->secret) && add_list(&bytes, &plan->env) &&
+               add_list(&bytes, &plan->program) && add_list(&bytes, &plan->files) &&
+               add_list(&bytes, &plan->rank_variables) && bytes.length <= HK_PLAN_BYTES_MAX &&
+               hk_frame_put(out, HK_FRAME_PLAN, 0, bytes.data + bytes.start, bytes.length);
     hk_buffer_free(&bytes);
     return put;
 }
@@ -248,10 +249,10 @@ static bool take_list(cursor *in, hk_list *list)
 
 static bool take_ranks(cursor *in, hk_plan *plan)
 {
-    uint32_t size, first, count, input, terminal, wish;
+    uint32_t size, first, count, input, terminal, wish, mlx;
     if (!take_number(in, HK_RANKS_MAX, &size) || !take_number(in, HK_RANKS_MAX, &first) ||
         !take_number(in, HK_RANKS_MAX, &count) || !take_number(in, UINT32_MAX, &input) ||
-        !take_number(in, 1, &terminal) || !take_number(in, 1, &wish))
+        !take_number(in, 1, &terminal) || !take_number(in, 1, &wish) || !take_number(in, 1, &mlx))
         return false;
     plan->world_size = (int)size;
     plan->first = (int)first;
@@ -261,6 +262,7 @@ static bool take_ranks(cursor *in, hk_plan *plan)
                                                           : (int)(input % HK_RANKS_MAX);
     plan->terminal = terminal == 1;
     plan->folder_is_wish = wish == 1;
+    plan->mlx = mlx == 1;
     return count >= 1 && first < size && count <= size - first;
 }
 

@@ -97,6 +97,7 @@ typedef struct hk_plan {
     int stdin_rank;               /* or HK_STDIN_NONE, HK_STDIN_ALL */
     bool terminal;                /* what stdin_rank writes to stderr reaches a terminal at once */
     bool folder_is_wish;          /* go on where cwd is not there */
+    bool mlx;                     /* the program is one on MLX: mlx.h */
     const char *backend, *coordinator;
     const char *cwd; /* "" for none */
     char *secret;

@@ -24,6 +24,7 @@ typedef struct run_options {
     const char *stdin_rank;
     hk_hosts_options where;
     const char *output_dir;
+    bool mlx;
 } run_options;
 
 #define FIELD(name) offsetof(run_options, name)
@@ -42,6 +43,10 @@ static const hk_option options[] = {
      .field = FIELD(backend),
      .value = "BACKEND",
      .help = "what carries the data (HOCKET_BACKEND, else any); `hocket doctor` lists them"},
+    {.name = "mlx",
+     .kind = HK_OPTION_FLAG,
+     .field = FIELD(mlx),
+     .help = "the program is one on MLX, as mlx_lm.server: its mx.distributed runs over hocket"},
     {.name = "tag-output",
      .kind = HK_OPTION_FLAG,
      .field = FIELD(tag_output),
@@ -91,9 +96,17 @@ static const hk_term variables[] = {
      "1 for the rank that reads standard input, if both that and standard error are a terminal"},
     {"OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, MKL_NUM_THREADS, VECLIB_MAXIMUM_THREADS",
      "the rank's share of the cores, unless set already"},
-    {"MLX_RANK, MLX_HOSTFILE", "with the backends ring, mlx, mlx:any and mlx:ring"},
+    {"MLX_RANK, MLX_HOSTFILE", "with the backends ring, mlx, mlx:any and mlx:ring, without --mlx"},
     {"MLX_RANK, MLX_IBV_DEVICES, MLX_JACCL_COORDINATOR, MLX_JACCL_RING",
      "with the backends jaccl and mlx:jaccl, where the hostfile has \"rdma\""},
+    {"MLX_MPI_LIBNAME", "with --mlx: libhocket-mpi, which MLX takes for its backend mpi"},
+    {"LD_PRELOAD", "with --mlx, on Linux, where OpenBLAS is installed: that, which is faster than "
+                   "the BLAS in MLX's "
+                   "wheel"},
+    {"PYTHONUNBUFFERED", "with --mlx: 1, so that what a rank has printed is not lost with it"},
+    {"MLX_WORLD_SIZE, NCCL_HOST_IP, NCCL_PORT",
+     "with --mlx: removed, as MLX_RANK and MLX_HOSTFILE are, since MLX would take its own nccl or "
+     "ring"},
     {"HOCKET_...",
      "what is set here is set on the other hosts; of other variables those of --env are"},
     {NULL, NULL},
@@ -103,6 +116,7 @@ static const hk_term statuses[] = {
     {"0", "every rank exited with 0"},
     {"N", "the status of the rank that failed first"},
     {"128+N", "that rank, or hocket itself, was ended by signal N"},
+    {"70", "with --mlx: that rank was ended by libhocket-mpi, which has said why"},
     {"124", "the time of --timeout was over"},
     {"125", "the launcher could not do its work"},
     {"126, 127", "the program cannot be started, is not there"},
@@ -209,6 +223,7 @@ static int launch_program(const run_options *given, char **program)
         .ssh = given->where.ssh ? given->where.ssh : "ssh",
         .hocket = given->where.hocket,
         .output_dir = given->output_dir,
+        .mlx = given->mlx,
     };
     int status = HK_EXIT_USAGE;
     if (choose_hosts(given, &launch) && choose_backend(given, &launch) && check_env(&given->env) &&

@@ -1,5 +1,6 @@
 /* Starting one rank: its pipes, its environment, its process group. */
 #include "run/launch.h"
+#include "run/mlx.h"
 #include "platform.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@
 #define SECRET_FD_MIN 100
 
 /* What a child does before it becomes the program, in the words of a complaint. */
-typedef enum step { STEP_SETTLE, STEP_FOLDER, STEP_START } step;
+typedef enum step { STEP_SETTLE, STEP_MLX, STEP_FOLDER, STEP_START } step;
 
 typedef struct failure {
     step step;
@@ -90,18 +91,6 @@ static bool set_number(const char *name, int number)
     return setenv(name, text, 1) == 0;
 }
 
-/* Ranks of one host share its cores, unless the user has settled that. */
-static bool share_cores(int threads)
-{
-    static const char *const names[] = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-                                        "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!getenv(names[i]) && !set_number(names[i], threads))
-            return false;
-    }
-    return true;
-}
-
 static bool set_variable(const char *item)
 {
     char *name = strdup(item);
@@ -115,8 +104,23 @@ static bool set_variable(const char *item)
     return set;
 }
 
+/* Ranks of one host share its cores, unless the user has settled that. */
+static bool share_cores(const hk_plan *plan)
+{
+    static const char *const names[] = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+                                        "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"};
+    int threads = hk_cores() / plan->count;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!getenv(names[i]) && !set_number(names[i], threads < 1 ? 1 : threads))
+            return false;
+    }
+    return true;
+}
+
 static bool set_environment(const hk_plan *plan, int rank, int secret)
 {
+    if (plan->mlx)
+        hk_mlx_clear();
     for (int i = 0; i < plan->env.count; i++) {
         if (!set_variable(plan->env.items[i]))
             return false;
@@ -136,8 +140,7 @@ static bool set_environment(const hk_plan *plan, int rank, int secret)
     unsetenv("HOCKET_TERMINAL");
     if (plan->terminal && rank == plan->stdin_rank && setenv("HOCKET_TERMINAL", "1", 1) < 0)
         return false;
-    int threads = hk_cores() / plan->count;
-    return share_cores(threads < 1 ? 1 : threads) && set_number("HOCKET_RANK", rank) &&
+    return share_cores(plan) && set_number("HOCKET_RANK", rank) &&
            set_number("HOCKET_WORLD_SIZE", plan->world_size) &&
            setenv("HOCKET_COORDINATOR", plan->coordinator, 1) == 0 &&
            setenv("HOCKET_BACKEND", plan->backend, 1) == 0 &&
@@ -185,8 +188,10 @@ static void become(const hk_plan *plan, int rank, bool inherits, pipes *p, pid_t
     reset_signals();
     failure failure = {.step = STEP_SETTLE};
     if (settle(plan, rank, inherits, p)) {
-        failure.step = STEP_FOLDER;
-        if (change_folder(plan)) {
+        failure.step = STEP_MLX;
+        if (!plan->mlx || hk_mlx_set())
+            failure.step = STEP_FOLDER;
+        if (failure.step == STEP_FOLDER && change_folder(plan)) {
             failure.step = STEP_START;
             execvp(plan->program.items[0], (char *const *)plan->program.items);
         }
@@ -210,6 +215,12 @@ static int describe(const hk_plan *plan, int rank, failure failure, char *why, s
         snprintf(why, size, "Rank %d could not start '%s': %s.", rank, plan->program.items[0],
                  reason);
         return failure.error == ENOENT ? HK_EXIT_NOT_FOUND : HK_EXIT_CANNOT_EXECUTE;
+    case STEP_MLX:
+        snprintf(why, size,
+                 "Rank %d could not be started for MLX: libhocket-mpi is not beside libhocket, or "
+                 "cannot be read.",
+                 rank);
+        return HK_EXIT_LAUNCHER;
     case STEP_SETTLE: break;
     }
     snprintf(why, size, "Rank %d could not be started: %s.", rank, reason);
