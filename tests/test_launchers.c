@@ -186,6 +186,35 @@ static void what_cannot_be_worked_out_is_asked_for(void **state)
     assert_non_null(strstr(hocket_last_error(), "SLURM_NODELIST is \"n[1-\""));
 }
 
+static hk_store_kind store(const char *environment)
+{
+    coordinator(environment);
+    return settings.store;
+}
+
+/* Where a coordinator is given, or all are on one host, or there is none. */
+static void a_store_is_asked_where_nothing_else_tells(void **state)
+{
+    assert_int_equal(store("OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=4 PMIX_RANK=0 "
+                           "OMPI_COMM_WORLD_LOCAL_SIZE=2 PMIX_NAMESPACE=1"),
+                     HK_STORE_PMIX);
+    assert_int_equal(hk_settings_need_coordinator(&settings), HOCKET_OK);
+    assert_int_equal(store("HOCKET_COORDINATOR=a:1"), HK_STORE_NONE);
+    assert_int_equal(store("HOCKET_COORDINATOR= OMPI_COMM_WORLD_LOCAL_SIZE=4"), HK_STORE_NONE);
+    assert_int_equal(store("OMPI_COMM_WORLD_LOCAL_SIZE=2 HOCKET_RANK=1"), HK_STORE_NONE);
+    assert_int_equal(store("HOCKET_RANK= HOCKET_WORLD_SIZE=2"), HK_STORE_NONE);
+    clear(state);
+    assert_int_equal(store("PMI_RANK=0 PMI_SIZE=2 MPI_LOCALNRANKS=1 PMI_FD=7"), HK_STORE_PMI);
+    assert_int_equal(store("PMI_FD="), HK_STORE_NONE);
+    clear(state);
+    assert_int_equal(store("SLURM_PROCID=0 SLURM_NTASKS=2 SLURM_JOB_ID=7 SLURM_NODELIST=n[1-2] "
+                           "PMIX_NAMESPACE=1 PMIX_RANK=0"),
+                     HK_STORE_PMIX);
+    assert_true(settings.job !=
+                0); /* a coordinator was derived, which goes where the store fails */
+    assert_int_equal(store("SLURM_NODELIST=n1"), HK_STORE_NONE);
+}
+
 static void lists_of_nodes_are_read(void **state)
 {
     (void)state;
@@ -272,6 +301,7 @@ int main(void)
         cmocka_unit_test_setup(ports_come_from_the_job, clear),
         cmocka_unit_test_setup(hydras_job_is_its_proxy, clear),
         cmocka_unit_test_setup(what_cannot_be_worked_out_is_asked_for, clear),
+        cmocka_unit_test_setup(a_store_is_asked_where_nothing_else_tells, clear),
         cmocka_unit_test_setup(lists_of_nodes_are_read, clear),
         cmocka_unit_test(jobs_with_the_same_ports_do_not_meet),
     };

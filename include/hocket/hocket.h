@@ -204,8 +204,10 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
  * what tells the job from others, 20480 to 32767, and rank 0 takes the first that is free: on
  * loopback where all ranks are on one host, as the local size or the list of nodes says, else on
  * MASTER_ADDR or the first node. Jobs that come upon each other's ports do not mix. Where several
- * hosts have no such name, set HOCKET_COORDINATOR (mpirun -x, -genv); where they have no secret, a
- * rank's error says how this launcher hands one out. When nothing says that there is a world,
+ * hosts have no such name, or no secret, rank 0 tells both by the store that mpirun, or srun with
+ * PMIx, keeps for MPI (docs/start.md says what that is safe from). Where there is no store, set
+ * HOCKET_COORDINATOR (mpirun -x, -genv); a rank's error says how this launcher hands out a secret.
+ * When nothing says that there is a world,
  * strict fails with HOCKET_ERR_UNAVAILABLE and otherwise *group is a group of one. When something
  * does, failing to reach it is an error on every rank. An engine of MLX's that is not here, as
  * mlx:mpi without Open MPI, is HOCKET_ERR_UNAVAILABLE either way: it has variables of its own,

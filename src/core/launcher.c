@@ -51,6 +51,7 @@ static const hk_launcher launchers[] = {
      .derives = true,
      .local_size = "OMPI_COMM_WORLD_LOCAL_SIZE",
      .jobs = {"PMIX_NAMESPACE", "OMPI_MCA_orte_precondition_transports", "OMPI_MCA_ess_base_jobid"},
+     .store = HK_STORE_PMIX,
      .pass = "mpirun -x HOCKET_COORDINATOR=host:port",
      .share = SHARE_MPI},
     {.name = "MPICH",
@@ -61,6 +62,7 @@ static const hk_launcher launchers[] = {
      .jobs = {"PMI_JOBID", "PMI_PORT"},
      .socket = "PMI_FD",
      .nodes = true,
+     .store = HK_STORE_PMI,
      .pass = "mpirun -genv HOCKET_COORDINATOR host:port",
      .share = "`mpirun -genvlist HOCKET_SECRET` hands on the one in your environment"},
     {.name = "torchrun", .rank = "RANK", .size = "WORLD_SIZE"},
@@ -70,9 +72,10 @@ static const hk_launcher launchers[] = {
      .derives = true,
      .jobs = {"SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_JOBID", "SLURM_STEPID"},
      .nodes = true,
+     .store = HK_STORE_PMIX,
      .share = SHARE_FILE " before srun"},
     /* By itself PMIx keeps the size to those who speak its protocol. */
-    {.name = "PMIx", .rank = "PMIX_RANK", .needs = "PMIX_NAMESPACE"},
+    {.name = "PMIx", .rank = "PMIX_RANK", .needs = "PMIX_NAMESPACE", .store = HK_STORE_PMIX},
 };
 
 const char *hk_variable(const char *name)
@@ -233,4 +236,19 @@ hocket_status hk_launcher_coordinator(const hk_launcher *launcher, int world_siz
     unsigned char digest[DIGEST_BYTES];
     return hash_job(launcher, one_host, digest) ? derive(host, digest, coordinator, size, job)
                                                 : HOCKET_OK;
+}
+
+hk_store_kind hk_launcher_store(const hk_launcher *launcher, int world_size)
+{
+    bool there = false;
+    switch (launcher->store) {
+    case HK_STORE_NONE: break;
+    case HK_STORE_PMI: there = hk_variable("PMI_FD") != NULL; break;
+    case HK_STORE_PMIX:
+        there = hk_variable("PMIX_NAMESPACE") != NULL && hk_variable("PMIX_RANK") != NULL;
+        break;
+    }
+    if (launcher->size != NULL && !is_number(hk_variable(launcher->size), world_size))
+        there = false;
+    return there ? launcher->store : HK_STORE_NONE;
 }

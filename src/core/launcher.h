@@ -9,6 +9,10 @@
 #define HK_PORT_COUNT 12288
 #define HK_PORT_CHOICES 4 /* of one job: another program may have one of them */
 
+/* What a launcher keeps for its ranks, who can leave each other words there before they have met.
+ */
+typedef enum hk_store_kind { HK_STORE_NONE, HK_STORE_PMI, HK_STORE_PMIX } hk_store_kind;
+
 /* One way of starting ranks. Names are of variables; NULL: there is none. */
 typedef struct hk_launcher {
     const char *name; /* "Open MPI" */
@@ -23,6 +27,7 @@ typedef struct hk_launcher {
     const char *jobs[4];    /* what tells this job from others, the same on all its ranks */
     const char *socket;     /* the number of a descriptor to the launcher's process on this host */
     bool nodes;             /* SLURM_STEP_NODELIST says which hosts */
+    hk_store_kind store;    /* where its variables are there, too */
     const char *pass;       /* how to give all ranks a coordinator */
     const char *share;      /* how to give them a secret */
 } hk_launcher;
@@ -36,6 +41,10 @@ const hk_launcher *hk_launcher_find(void);
  * nodes is none. */
 hocket_status hk_launcher_coordinator(const hk_launcher *launcher, int world_size,
                                       char *coordinator, size_t size, uint64_t *job);
+
+/* The launcher's key-value store, for all of its ranks, which are world_size. NONE: it has none, or
+ * a world of another size. */
+hk_store_kind hk_launcher_store(const hk_launcher *launcher, int world_size);
 
 /* The variable's value; NULL where it is unset or empty. name may be NULL. */
 const char *hk_variable(const char *name);

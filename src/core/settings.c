@@ -229,6 +229,13 @@ static hocket_status read_rank_and_size(const hocket_config *config, const hk_la
     return read_number(from->size, 1, HK_WORLD_MAX, &settings->world_size);
 }
 
+/* A coordinator that was derived from the job is there when all ranks share a host. */
+static bool on_loopback(const hk_settings *settings)
+{
+    static const char host[] = "127.0.0.1:";
+    return strncmp(settings->coordinator, host, sizeof host - 1) == 0;
+}
+
 static hocket_status read_coordinator(const hocket_config *config, const hk_launcher *starter,
                                       hk_settings *settings, origins *from)
 {
@@ -249,6 +256,9 @@ static hocket_status read_coordinator(const hocket_config *config, const hk_laun
                                 sizeof settings->coordinator, &settings->job);
     if (settings->coordinator[0] != '\0')
         from->coordinator = "the launcher";
+    bool open = settings->coordinator[0] == '\0' || (settings->job != 0 && !on_loopback(settings));
+    if (status == HOCKET_OK && open && settings->launcher != NULL)
+        settings->store = hk_launcher_store(starter, settings->world_size);
     return status;
 }
 
@@ -393,7 +403,8 @@ hocket_status hk_settings_read(const hocket_config *config, hk_settings *setting
 
 hocket_status hk_settings_need_coordinator(const hk_settings *settings)
 {
-    if (settings->world_size == 1 || settings->coordinator[0] != '\0')
+    if (settings->world_size == 1 || settings->coordinator[0] != '\0' ||
+        settings->store != HK_STORE_NONE)
         return HOCKET_OK;
     if (settings->launcher != NULL)
         return hk_fail(HOCKET_ERR_INVALID,

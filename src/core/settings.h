@@ -3,6 +3,7 @@
 #ifndef HK_CORE_SETTINGS_H
 #define HK_CORE_SETTINGS_H
 
+#include "core/launcher.h"
 #include "core/status.h"
 
 #define HK_WORLD_MAX 4096 /* ranks */
@@ -23,8 +24,10 @@ typedef struct hk_settings {
     int rank, world_size;                 /* 0 of 1 when not configured */
     char coordinator[HK_COORDINATOR_MAX]; /* "host:port", "host:port,port,port" where rank 0 takes
                                              the first that is free, or "" when nothing names one */
-    uint64_t job; /* from the launcher's variables, as the ports are then; 0: nothing of
-                     both was derived */
+    uint64_t job;        /* from the launcher's variables, as the ports are then; 0: nothing of
+                            both was derived */
+    hk_store_kind store; /* the launcher's, where ranks on several hosts can tell each other the
+                            rest: no coordinator was given by name */
     double timeout_s, init_timeout_s; /* above 0; INFINITY waits for ever */
     unsigned char secret[HK_SECRET_MAX];
     size_t secret_length;       /* 0: there is none */
@@ -47,7 +50,7 @@ typedef struct hk_settings {
 hocket_status hk_settings_read(const hocket_config *config, hk_settings *settings);
 
 /* For backends that meet: INVALID, saying what to set, where there are several ranks and nothing
- * names a coordinator. */
+ * names a coordinator, nor is there a store where rank 0 could. */
 hocket_status hk_settings_need_coordinator(const hk_settings *settings);
 
 /* Overwrites the secret. Must be called once the settings are of no more use. */

@@ -51,23 +51,37 @@ hocket_status hk_address_parse(const char *text, hk_host_port *name)
     return HOCKET_OK;
 }
 
-bool hk_address_choice(const char *text, int number, char *one, size_t size)
+/* One of the ports of text[0 .. length), which has no slash; *number is less by those that it has.
+ */
+static bool choose_port(const char *text, size_t length, int *number, char *one, size_t size)
 {
-    const char *comma = strchr(text, ',');
-    const char *port = comma != NULL ? strrchr(text, ':') : NULL;
-    if (port == NULL || port > comma) {
-        int length = snprintf(one, size, "%s", text);
-        return number == 0 && (size_t)length < size;
-    }
-    port++;
-    size_t head = (size_t)(port - text);
-    for (; number > 0; number--) {
-        port += strcspn(port, ",");
-        if (*port++ == '\0')
+    const char *comma = memchr(text, ',', length);
+    size_t head = comma != NULL ? (size_t)(comma - text) : 0; /* up to the port, as "host:" */
+    while (head > 0 && text[head - 1] != ':')
+        head--;
+    size_t at = head, end;
+    for (;; at = end + 1) {
+        const char *next = head > 0 ? memchr(text + at, ',', length - at) : NULL;
+        end = next != NULL ? (size_t)(next - text) : length;
+        if ((*number)-- == 0)
+            break;
+        if (end == length)
             return false;
     }
-    int length = snprintf(one, size, "%.*s%.*s", (int)head, text, (int)strcspn(port, ","), port);
-    return (size_t)length < size;
+    int written = snprintf(one, size, "%.*s%.*s", (int)head, text, (int)(end - at), text + at);
+    return (size_t)written < size;
+}
+
+bool hk_address_choice(const char *text, int number, char *one, size_t size)
+{
+    for (;;) {
+        size_t length = strcspn(text, "/");
+        if (choose_port(text, length, &number, one, size))
+            return true;
+        if (number < 0 || text[length] == '\0')
+            return false;
+        text += length + 1;
+    }
 }
 
 bool hk_address_is_number(const hk_host_port *name)

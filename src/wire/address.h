@@ -23,8 +23,9 @@ typedef struct hk_host_port { /* "host:port" taken apart, not resolved */
 /* Takes "host:port", "1.2.3.4:port" or "[v6]:port" apart. INVALID with the text in the sentence. */
 hocket_status hk_address_parse(const char *text, hk_host_port *name);
 
-/* "host:5001,5002" is a choice: host:5001 is number 0, host:5002 number 1. false: it has no such
- * number, or that does not fit. A text without a comma is its own number 0. */
+/* "host:5001,5002/other:5003" is a choice: host:5001 is number 0, host:5002 number 1, other:5003
+ * number 2. false: it has no such number, or that does not fit. A text without comma and slash is
+ * its own number 0. */
 bool hk_address_choice(const char *text, int number, char *one, size_t size);
 
 /* Whether the host is written as a number, so that no name server is asked. */

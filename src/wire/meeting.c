@@ -1,6 +1,7 @@
 #include "wire/meeting.h"
 
 #include "wire/bytes.h"
+#include "wire/notice.h"
 #include "wire/socket.h"
 #include "wire/star.h"
 #include <sodium.h>
@@ -16,6 +17,7 @@
 struct hk_meeting {
     hk_star star;
     hk_key key;
+    int listener; /* rank 0's, from before the meeting, or -1 */
     char where[HK_COORDINATOR_MAX];
     hk_address address;
     uint64_t job;
@@ -88,8 +90,11 @@ static hocket_status listen_as_coordinator(const char *where, const hk_key *key,
 static hocket_status open_reception(hk_meeting *meeting)
 {
     hk_star *star = &meeting->star;
-    int listener = -1;
-    hocket_status status = listen_as_coordinator(meeting->where, &meeting->key, &listener);
+    int listener = meeting->listener;
+    meeting->listener = -1;
+    hocket_status status = HOCKET_OK;
+    if (listener < 0)
+        status = listen_as_coordinator(meeting->where, &meeting->key, &listener);
     if (status == HOCKET_ERR_SYSTEM)
         return hk_fail(status,
                        "rank 0 of %d %s; if another program has the port, choose another for "
@@ -212,13 +217,17 @@ static hocket_status meet_oneself(hk_meeting *meeting)
 
 /* === The public half ========================================================================== */
 
-static hocket_status make(const hk_settings *settings, hk_time deadline, hk_meeting **meeting)
+static hocket_status make(const hk_settings *settings, hk_time deadline, int listener,
+                          hk_meeting **meeting)
 {
     size_t world = (size_t)settings->world_size;
     *meeting = calloc(1, sizeof **meeting);
-    if (*meeting == NULL)
+    if (*meeting == NULL) {
+        hk_socket_close(listener);
         return hk_fail_memory(sizeof **meeting, "the meeting");
+    }
     hk_meeting *new = *meeting;
+    new->listener = listener;
     memcpy(new->where, settings->coordinator, sizeof new->where);
     new->star = (hk_star){.rank = settings->rank,
                           .world_size = settings->world_size,
@@ -240,14 +249,11 @@ static hocket_status make(const hk_settings *settings, hk_time deadline, hk_meet
     return status;
 }
 
-hocket_status hk_meeting_open(const hk_settings *settings, hk_time deadline, hk_meeting **meeting)
+static hocket_status open_meeting(const hk_settings *settings, hk_time deadline, int listener,
+                                  hk_meeting **meeting)
 {
-    *meeting = NULL;
-    hocket_status status = hk_settings_need_coordinator(settings);
-    if (status != HOCKET_OK)
-        return status;
     hk_meeting *new;
-    status = make(settings, deadline, &new);
+    hocket_status status = make(settings, deadline, listener, &new);
     if (status == HOCKET_OK)
         status = settings->world_size == 1 ? meet_oneself(new) : meet(new);
     if (status == HOCKET_OK)
@@ -257,10 +263,34 @@ hocket_status hk_meeting_open(const hk_settings *settings, hk_time deadline, hk_
     return status;
 }
 
+hocket_status hk_meeting_open(const hk_settings *settings, hk_time deadline, hk_meeting **meeting)
+{
+    *meeting = NULL;
+    hocket_status status = hk_settings_need_coordinator(settings);
+    if (status != HOCKET_OK)
+        return status;
+    if (!hk_notice_wanted(settings))
+        return open_meeting(settings, deadline, -1, meeting);
+    hk_settings *told = malloc(sizeof *told);
+    if (told == NULL)
+        return hk_fail_memory(sizeof *told, "settings");
+    int listener = -1;
+    *told = *settings;
+    status = hk_notice_settle(told, deadline, &listener);
+    if (status == HOCKET_OK)
+        status = open_meeting(told, deadline, listener, meeting);
+    else
+        hk_socket_close(listener);
+    hk_settings_wipe(told);
+    free(told);
+    return status;
+}
+
 void hk_meeting_close(hk_meeting *meeting)
 {
     if (meeting == NULL)
         return;
+    hk_socket_close(meeting->listener);
     hk_star_close(&meeting->star);
     hk_key_wipe(&meeting->key);
     free(meeting->star.links);

@@ -23,7 +23,8 @@
 
 typedef struct hk_meeting hk_meeting;
 
-/* Returns when all ranks are there. A world of one needs no coordinator and opens no socket.
+/* Returns when all ranks are there. A world of one needs no coordinator and opens no socket. Where
+ * the settings name a store and leave coordinator or secret open, rank 0's notice there tells them.
  * Errors: TIMEOUT naming the ranks that stayed away (on the others rank 0, when it does not
  * answer), AUTH (also to encrypt without a secret, and what was changed on its way), PROTOCOL,
  * MISMATCH (another world size, two with the same rank), PEER_LOST, SYSTEM (the coordinator's port

@@ -38,7 +38,8 @@ static const hk_term secrets[] = {
      "read it, so a file is better. `hocket run` removes it"},
     {"HOCKET_INSECURE", "1: without a secret, listen and connect beyond loopback all the same"},
     {"HOCKET_ENCRYPT",
-     "1 on any rank: all that travels on sockets between ranks is sealed. Needs a secret"},
+     "1 on any rank: all that travels on sockets between ranks is sealed. Needs a secret that "
+     "was given, not one that rank 0 tells by its launcher's store"},
     {NULL, NULL},
 };
 
@@ -82,14 +83,16 @@ static const hk_term launchers[] = {
     {"OMPI_COMM_WORLD_RANK", "Open MPI: the rank"},
     {"OMPI_COMM_WORLD_SIZE", "Open MPI: the number of ranks"},
     {"OMPI_COMM_WORLD_LOCAL_SIZE", "Open MPI: how many of them are on this host"},
-    {"PMIX_NAMESPACE", "Open MPI, PMIx: the job"},
+    {"PMIX_NAMESPACE", "Open MPI, PMIx: the job, whose store tells several hosts where to meet"},
     {"PMIX_RANK", "PMIx: the rank"},
     {"PMI_RANK", "MPICH: the rank"},
     {"PMI_SIZE", "MPICH: the number of ranks"},
     {"MPI_LOCALNRANKS", "MPICH: how many of them are on this host"},
     {"PMI_JOBID", "MPICH: the job"},
     {"PMI_PORT", "MPICH: where its launcher listens, which tells jobs apart"},
-    {"PMI_FD", "MPICH: the connection to its launcher, which tells jobs apart"},
+    {"PMI_FD",
+     "MPICH: the connection to its launcher, which tells jobs apart, and several hosts where to "
+     "meet"},
     {"RANK", "torchrun: the rank"},
     {"WORLD_SIZE", "torchrun: the number of ranks"},
     {"MASTER_ADDR", "torchrun: rank 0's host"},
