@@ -62,7 +62,7 @@ install: all ## into PREFIX (/usr/local), under DESTDIR when that is set
 	@cmake --install build --prefix $(PREFIX)
 
 format: ## lay out all C and C++ by .clang-format
-	@git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
+	@git ls-files '*.c' '*.h' '*.cpp' '*.hpp' | xargs clang-format -i
 
 clean: ## remove everything that was built; .deps/ stays
 	@rm -rf build build-debug build-asan build-ubsan build-tsan build-fuzz build-portable

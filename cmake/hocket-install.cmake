@@ -6,7 +6,8 @@ set(config_folder "${CMAKE_INSTALL_LIBDIR}/cmake/hocket")
 set(pkgconfig_folder "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 
 install(TARGETS hocket EXPORT hocket-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(DIRECTORY include/hocket DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(DIRECTORY include/hocket DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+        FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 install(EXPORT hocket-targets NAMESPACE hocket:: DESTINATION ${config_folder})
 
 file(RELATIVE_PATH HOCKET_PC_PREFIX "/p/${pkgconfig_folder}" /p)

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Compiles and links libhocket for machines that are not at hand, with the compiler of the wheel
-# `ziglang`, which carries the headers of macOS and of other Linux machines; and libhocket-mlx for macOS
-# against the wheel `mlx-metal`. Nothing is run. libsodium and cJSON are not there for those machines:
-# their headers are the same everywhere, and empty functions of their names stand in when we link, so
-# that a name of our own that only Linux's file defines is still found missing.
+# `ziglang`, which carries the headers of macOS and of other Linux machines; and libhocket-mlx and
+# programs on hocket/mlx.hpp for macOS against the wheel `mlx-metal`. Nothing is run. libsodium and cJSON
+# are not there for those machines: their headers are the same everywhere, and empty functions of their
+# names stand in when we link, so that a name of our own that only Linux's file defines is still found
+# missing.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 source scripts/common.sh
@@ -50,12 +51,12 @@ check() {
     fi
 }
 
-# compile TARGET KIND FLAGS SOURCE...: objects into $OUT/TARGET/KIND; a KIND of c++ is C++.
+# compile TARGET KIND FLAGS SOURCE...: objects into $OUT/TARGET/KIND; kinds c++ and header are C++.
 compile() {
     local target=$1 kind=$2 flags=$3
     shift 3
     local folder=$OUT/$target/$kind compiler=cc
-    [ "$kind" = c++ ] && compiler=c++
+    [ "$kind" = c++ ] || [ "$kind" = header ] && compiler=c++
     mkdir -p "$folder"
     rm -f "$folder"/*.o
     printf '%s\n' "$@" | xargs -P "$JOBS" -I{} bash -c \
@@ -124,6 +125,13 @@ shim() {
             "$OUT/$target/libhocket.dylib" "$mlx/lib/libmlx.dylib" -o "$OUT/$target/$name"
 }
 
+# The header for C++ programs, with all that they may call.
+the_header() {
+    local target=$1 mlx=.deps/mlx-metal/mlx
+    compile "$target" header "-std=c++20 -D_DARWIN_C_SOURCE $FLAGS -isystem $mlx/include" \
+        tests/mlx/*.cpp
+}
+
 stand_in
 check "libhocket for aarch64-linux-gnu" library aarch64-linux-gnu libhocket.so
 check "libhocket for aarch64-macos" library aarch64-macos libhocket.dylib
@@ -135,6 +143,7 @@ if compgen -G 'tools/hocket/*.c' >/dev/null; then
 fi
 if compgen -G 'src/mlx/*.cpp' >/dev/null; then
     check "libhocket-mlx for aarch64-macos" shim aarch64-macos libhocket-mlx.dylib
+    check "programs on hocket/mlx.hpp for aarch64-macos" the_header aarch64-macos
 fi
 
 echo "$passed passed, $failed failed, 0 skipped"

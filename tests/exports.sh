@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The libraries export hocket_ names and nothing else, but for libhocket-mpi, which exports the names that MLX
-# looks up and nothing else; and every public header compiles by itself, as
-# C11 and as C++17.
+# The libraries export hocket_ names and nothing else, but for libhocket-mpi, which exports the names that
+# MLX looks up and nothing else. Every public header compiles by itself, as C11 and as C++17; those of
+# hocket/mlx.hpp as C++20 with all warnings, where MLX is, and they refuse an MLX that they were not tested
+# with by a sentence.
 set -euo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}"
 build=${HOCKET_BUILD_DIR:-build}
@@ -59,6 +60,28 @@ for header in include/hocket/*.h; do
     echo "#include <$name>" | ${CXX:-c++} -std=c++17 ${warnings% *} -Iinclude -fsyntax-only -x c++ - ||
         fault "$name does not compile as C++17"
 done
+
+mlx=${HOCKET_MLX_ROOT:-.deps/mlx/mlx}/include
+with_mlx() {
+    ${CXX:-c++} -std=c++20 ${warnings% *} -Wshadow -Wconversion -Iinclude -isystem "$mlx" "$@" \
+        -fsyntax-only -x c++ -
+}
+if [ -e "$mlx/mlx/version.h" ]; then
+    for header in include/hocket/mlx.hpp include/hocket/mlx/*.hpp; do
+        headers=$((headers + 1))
+        echo "#include <${header#include/}>" | with_mlx || fault "$header does not compile as C++20"
+    done
+    sentence='#error "hocket/mlx.hpp was tested with MLX [0-9.]* to [0-9.]*; this is another version of MLX"'
+    for version in 32001 32005 33000 100000; do
+        said=$(printf '%s\n' '#include <mlx/version.h>' '#undef MLX_VERSION_NUMERIC' \
+            "#define MLX_VERSION_NUMERIC $version" '#include <hocket/mlx.hpp>' | with_mlx 2>&1) &&
+            fault "mlx.hpp compiles with MLX $version"
+        grep -q "error: $sentence" <<<"$said" || fault "mlx.hpp says nothing of MLX $version: $said"
+        [ "$(grep -c 'error:' <<<"$said")" = 1 ] || fault "mlx.hpp goes on after MLX $version: $said"
+    done
+else
+    echo "exports: not hocket/mlx.hpp, there is no MLX in $mlx"
+fi
 
 [ "$faults" = 0 ] || exit 1
 echo "exports: $exported names, $headers headers"

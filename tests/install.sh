@@ -50,6 +50,27 @@ int main()
     std::puts(refused ? "0 of 1: 1 2 3" : "a group of nothing was made");
 }
 END
+# One that needs nothing but the header links libhocket and MLX.
+cat >"$work/with_header.cpp" <<'END'
+#include <cstdio>
+#include <hocket/mlx.hpp>
+
+int main()
+{
+    hocket_group *world = nullptr;
+    hocket::mlx::check(hocket_init(nullptr, &world));
+    auto group = hocket::mlx::owned(world);
+    auto loss = [&](const mlx::core::array &x) {
+        return mlx::core::sum(hocket::mlx::all_reduce(x, group, HOCKET_MAX));
+    };
+    mlx::core::array x({1.0f, 2.0f, 3.0f});
+    mlx::core::array slopes = mlx::core::grad(loss)(x);
+    mlx::core::array y = mlx::core::distributed::all_sum(x, hocket::mlx::group(group));
+    mlx::core::eval(slopes, y);
+    std::printf("%d of %d: %g %g %g\n", hocket_rank(world), hocket_world_size(world),
+                slopes.data<float>()[0], y.data<float>()[1], y.data<float>()[2]);
+}
+END
 mlx=no
 [ -e "$build/hocket-mlx.pc" ] && mlx=yes
 
@@ -59,13 +80,16 @@ libdir=$(dirname "$PKG_CONFIG_PATH")
 ${CC:-cc} -std=c11 -Wall -Wextra -Werror "$work/consumer.c" $(pkg-config --cflags --libs hocket) \
     -Wl,-rpath,"$libdir" -o "$work/by_pkg_config_c"
 cxx() {
-    ${CXX:-c++} -std=c++17 -Wall -Wextra -Werror "$@" -Wl,-rpath,"$libdir"
+    ${CXX:-c++} -std=$1 -Wall -Wextra -Werror "${@:2}" -Wl,-rpath,"$libdir"
 }
-cxx "$work/consumer.cpp" $(pkg-config --cflags --libs hocket) -o "$work/by_pkg_config_cpp"
+cxx c++17 "$work/consumer.cpp" $(pkg-config --cflags --libs hocket) -o "$work/by_pkg_config_cpp"
 programs="$work/by_pkg_config_c $work/by_pkg_config_cpp"
 if [ $mlx = yes ]; then
-    cxx "$work/with_mlx.cpp" $(pkg-config --cflags --libs hocket-mlx) -o "$work/by_pkg_config_mlx"
-    programs+=" $work/by_pkg_config_mlx"
+    cxx c++17 "$work/with_mlx.cpp" $(pkg-config --cflags --libs hocket-mlx) -o "$work/by_pkg_config_mlx"
+    root=$(cd "${HOCKET_MLX_ROOT:-.deps/mlx/mlx}" && pwd)
+    cxx c++20 "$work/with_header.cpp" -isystem "$root/include" $(pkg-config --cflags --libs hocket) \
+        -L"$root/lib" -lmlx -Wl,-rpath,"$root/lib" -o "$work/by_pkg_config_header"
+    programs+=" $work/by_pkg_config_mlx $work/by_pkg_config_header"
 fi
 
 cat >"$work/CMakeLists.txt" <<'END'

@@ -131,7 +131,7 @@ hocket_status find_layout(const hk_gguf_loaded *loaded, unsigned elements, hocke
     return guard(nullptr, [&] {
         const mx::array &words = find(*loaded, HK_GGUF_WEIGHT);
         const bool packed = loaded->arrays.contains(HK_GGUF_SCALES);
-        *dtype = hocket_dtype_of(words.dtype());
+        *dtype = dtype_of(words.dtype());
         *bits = packed ? static_cast<unsigned>(words.shape(-1)) * kWordBits / elements : 0;
     });
 }

@@ -3,47 +3,25 @@
  * Inside, failures are exceptions. Each function that C calls runs its body in `guard`, which makes
  * them this thread's last error and a status.
  *
- * A failure of a group inside an evaluation happens on a thread of MLX, and MLX carries nothing but
- * its text to the thread that waits. `throw_last_error` therefore remembers status and ranks beside
- * the text, and `guard` finds them again. */
+ * A failure inside an evaluation happens on a thread of MLX, and MLX carries nothing but its text
+ * to the thread that waits. hocket/mlx/error.hpp keeps status and ranks, and `report` asks it. */
 #ifndef HK_MLX_GUARD_H
 #define HK_MLX_GUARD_H
 
+#include <hocket/mlx/error.hpp>
 #include <hocket/transport.h>
 
-#include <exception>
-#include <functional>
-#include <stdexcept>
 #include <string>
 
 namespace hk
 {
 
-/* A failure that knows its status. */
-class Failure : public std::runtime_error
-{
-public:
-    Failure(hocket_status status, const std::string &text) : runtime_error(text), status_(status)
-    {
-    }
-    hocket_status status() const
-    {
-        return status_;
-    }
-
-private:
-    hocket_status status_;
-};
-
-/* This thread's last error, as an exception that may cross MLX. */
-[[noreturn]] void throw_last_error(hocket_status status);
+using Failure = hocket::mlx::Error;
+using hocket::mlx::check;
 
 /* What MLX said when its ring lost a peer, "" before. The ring is of no use afterwards, and would
  * not say so again: what is asked of it then waits for ever. */
 std::string lost_connection();
-
-/* throw_last_error, unless status is HOCKET_OK. */
-void check(hocket_status status);
 
 /* Inside a catch block: makes what is caught this thread's last error and returns its status. */
 hocket_status report(const char *what) noexcept;

@@ -278,9 +278,9 @@ mx::array dequantize(const Call &call)
         return nothing(call);
     const auto group = static_cast<int>(call.integer("group", 32));
     const auto bits = static_cast<int>(call.integer("bits", 4));
-    return narrowed(call, mx::dequantize(call.input(0), widened_on_cpu(call, 1),
-                                         widened_on_cpu(call, 2), group, bits, "affine",
-                                         std::nullopt, std::nullopt, call.stream));
+    return narrowed(call,
+                    mx::dequantize(call.input(0), widened_on_cpu(call, 1), widened_on_cpu(call, 2),
+                                   group, bits, "affine", std::nullopt, std::nullopt, call.stream));
 }
 
 /* === Attention ================================================================================
@@ -320,8 +320,7 @@ mx::array cache_update(const Call &call)
     if (rows.size() == 0)
         return cache;
     mx::array position = inside(call.input(2), cache.shape(1) - rows.shape(1), call.stream);
-    return mx::slice_update(cache, rows, mx::reshape(position, {1}, call.stream), {1},
-                            call.stream);
+    return mx::slice_update(cache, rows, mx::reshape(position, {1}, call.stream), {1}, call.stream);
 }
 
 /* Neighbouring heads of q that share neighbouring heads of k evenly: what MLX does at once. */
@@ -462,45 +461,57 @@ Collective collective_of(const Call &call)
     collective.reduce = reduce_named(call.text("reduce", "sum"));
     if (call.raw.input_count > 0 && call.input(0).ndim() > 0)
         collective.axis = call.axis(call.input(0), 0);
-    for (int64_t rank : call.integers("to"))
-        collective.to.push_back(static_cast<int>(rank));
-    collective.tag = static_cast<uint32_t>(call.integer("tag", 0));
+    if (call.raw.after != nullptr)
+        collective.after = *static_cast<mx::array *>(call.raw.after);
     return collective;
 }
 
-std::optional<mx::array> before(const Call &call)
-{
-    if (call.raw.after == nullptr)
-        return std::nullopt;
-    return *static_cast<mx::array *>(call.raw.after);
-}
-
-using ComposeCollective = mx::array (*)(const Collective &, mx::array, After);
+using ComposeCollective = mx::array (*)(const Collective &, const mx::array &);
 
 template <ComposeCollective compose> mx::array over_group(const Call &call)
 {
-    return compose(collective_of(call), call.input(0), before(call));
+    return compose(collective_of(call), call.input(0));
+}
+
+int rank_named(const Call &call, const char *name)
+{
+    return static_cast<int>(call.integer(name, 0));
+}
+
+uint32_t tag_of(const Call &call)
+{
+    return static_cast<uint32_t>(call.integer("tag", 0));
 }
 
 mx::array broadcast(const Call &call)
 {
     Collective collective = collective_of(call);
-    collective.peer = static_cast<int>(call.integer("root", 0));
-    return compose_broadcast(collective, call.input(0), before(call));
+    return hocket::mlx::broadcast(call.input(0), collective.group, rank_named(call, "root"),
+                                  collective.options());
+}
+
+mx::array permute(const Call &call)
+{
+    Collective collective = collective_of(call);
+    std::vector<int> to;
+    for (int64_t rank : call.integers("to"))
+        to.push_back(static_cast<int>(rank));
+    return hocket::mlx::permute(call.input(0), collective.group, to, collective.options());
 }
 
 mx::array send(const Call &call)
 {
     Collective collective = collective_of(call);
-    collective.peer = static_cast<int>(call.integer("peer", 0));
-    return compose_send(collective, call.input(0), before(call));
+    return hocket::mlx::send(call.input(0), collective.group, rank_named(call, "peer"),
+                             tag_of(call), collective.options());
 }
 
 mx::array recv(const Call &call)
 {
     Collective collective = collective_of(call);
-    collective.peer = static_cast<int>(call.integer("peer", 0));
-    return compose_recv(collective, call.raw.output_type, before(call));
+    const hocket_type &type = call.raw.output_type;
+    return hocket::mlx::recv(mlx_shape(type), mlx_dtype(type.dtype), collective.group,
+                             rank_named(call, "peer"), tag_of(call), collective.options());
 }
 
 } // namespace
@@ -559,7 +570,7 @@ const hk_kernel mlx_kernels[] = {
     {"collective.all_gather", kernel<over_group<compose_all_gather>>, nullptr},
     {"collective.reduce_scatter", kernel<over_group<compose_reduce_scatter>>, nullptr},
     {"collective.broadcast", kernel<broadcast>, nullptr},
-    {"collective.permute", kernel<over_group<compose_permute>>, nullptr},
+    {"collective.permute", kernel<permute>, nullptr},
     {"collective.send", kernel<send>, nullptr},
     {"collective.recv", kernel<recv>, nullptr},
 };

@@ -31,27 +31,6 @@ mx::Dtype mlx_dtype(hocket_dtype dtype)
     throw Failure(HOCKET_ERR_INVALID, std::to_string(dtype) + " is no dtype");
 }
 
-hocket_dtype hocket_dtype_of(mx::Dtype dtype)
-{
-    switch (dtype.val()) {
-    case mx::Dtype::Val::bool_: return HOCKET_BOOL;
-    case mx::Dtype::Val::int8: return HOCKET_INT8;
-    case mx::Dtype::Val::int16: return HOCKET_INT16;
-    case mx::Dtype::Val::int32: return HOCKET_INT32;
-    case mx::Dtype::Val::int64: return HOCKET_INT64;
-    case mx::Dtype::Val::uint8: return HOCKET_UINT8;
-    case mx::Dtype::Val::uint16: return HOCKET_UINT16;
-    case mx::Dtype::Val::uint32: return HOCKET_UINT32;
-    case mx::Dtype::Val::uint64: return HOCKET_UINT64;
-    case mx::Dtype::Val::float16: return HOCKET_FLOAT16;
-    case mx::Dtype::Val::bfloat16: return HOCKET_BFLOAT16;
-    case mx::Dtype::Val::float32: return HOCKET_FLOAT32;
-    case mx::Dtype::Val::float64: return HOCKET_FLOAT64;
-    case mx::Dtype::Val::complex64: return HOCKET_COMPLEX64;
-    }
-    throw Failure(HOCKET_ERR_UNSUPPORTED, "this version of MLX has a dtype that hocket has not");
-}
-
 mx::ShapeElem mlx_dimension(int64_t elements)
 {
     if (elements < 0 || elements > std::numeric_limits<mx::ShapeElem>::max())

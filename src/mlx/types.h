@@ -3,7 +3,7 @@
 #define HK_MLX_TYPES_H
 
 #include <hocket/graph.h>
-#include <mlx/mlx.h>
+#include <hocket/mlx.hpp>
 
 namespace hk
 {
@@ -11,7 +11,7 @@ namespace hk
 namespace mx = mlx::core;
 
 mx::Dtype mlx_dtype(hocket_dtype dtype);
-hocket_dtype hocket_dtype_of(mx::Dtype dtype);
+using hocket::mlx::dtype_of;
 
 /* Throws HOCKET_ERR_UNSUPPORTED for a dimension that MLX's 32 bits do not hold. */
 mx::Shape mlx_shape(const hocket_type &type);
