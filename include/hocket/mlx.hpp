@@ -85,7 +85,8 @@
  * (times 0 will do), let x depend on what is differentiated on every rank, and let the result of
  * send, which is x, be part of the loss. A recv has no x: MLX differentiates it where it comes
  * after something that is differentiated, as recv_like does. Messages that carry derivatives have
- * tags from 2^28 on: keep yours below.
+ * tags from 2^28 to 2^31: of what is differentiated keep yours below, and differentiate it at most
+ * three times over.
  *
  * MLX's own operations on hocket::mlx::group keep MLX's gradients, which are others: that of
  * all_sum, for one, is c as it is, as if only this rank's loss counted.

@@ -1,5 +1,5 @@
 /* MLX's own operations over groups of hocket's (hocket_mlx_group): a group of one, and two ranks
- * that are threads of this process. mlx_group.sh compiles and runs it. */
+ * that are threads of this process. */
 #include <hocket/mlx.h>
 #include <mlx/mlx.h>
 

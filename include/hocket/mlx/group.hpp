@@ -192,15 +192,13 @@ inline void Bridge::recv(mx::array &output, int from, mx::Stream stream)
             });
 }
 
-/* The header that this was compiled with and the library that runs must be the same: GroupImpl has
- * gained functions between versions of MLX. */
-inline void check_version()
+/* The headers that this was compiled with and the library that runs must be the same: GroupImpl has
+ * gained functions between versions of MLX. A version in development has more behind the numbers.
+ */
+inline void check_version(const std::string &compiled, const std::string &runs)
 {
-    const std::string compiled = std::to_string(MLX_VERSION_MAJOR) + "." +
-                                 std::to_string(MLX_VERSION_MINOR) + "." +
-                                 std::to_string(MLX_VERSION_PATCH);
-    const std::string runs = mx::version();
-    if (runs.compare(0, compiled.size(), compiled) != 0)
+    const bool same = runs.compare(0, compiled.size(), compiled) == 0;
+    if (!same || runs.find_first_of("0123456789", compiled.size()) == compiled.size())
         throw Error(HOCKET_ERR_UNAVAILABLE, "hocket/mlx.hpp was compiled with MLX " + compiled +
                                                 " and runs with " + runs +
                                                 "; compile again with this one");
@@ -266,7 +264,10 @@ inline std::shared_ptr<hocket_group> owned(hocket_group *group)
  * where another MLX runs than this was compiled with. */
 inline mx::distributed::Group group(const GroupRef &group)
 {
-    detail::check_version();
+    detail::check_version(std::to_string(MLX_VERSION_MAJOR) + "." +
+                              std::to_string(MLX_VERSION_MINOR) + "." +
+                              std::to_string(MLX_VERSION_PATCH),
+                          mx::version());
     return mx::distributed::Group(std::make_shared<detail::Bridge>(group.pointer()));
 }
 

@@ -7,6 +7,7 @@
 
 #include <mlx/primitives.h>
 
+#include <atomic>
 #include <cstring>
 
 #pragma GCC visibility push(hidden)
@@ -27,13 +28,19 @@ enum class Kind {
     recv
 };
 
+/* Above so many bits of a tag lies which differentiations made the message (see derived). */
+constexpr int kTagBits = 28, kDifferentiations = 3;
+
 /* What an operation needs to know besides its input. */
 struct Call {
     Kind kind;
     std::shared_ptr<hocket_group> group;
     hocket_reduce reduce = HOCKET_SUM;
-    int peer = 0;                  /* root, or the other side of a message */
-    uint32_t tag = 0;              /* of a message */
+    int peer = 0;            /* root, or the other side of a message */
+    uint32_t tag = 0;        /* of a message */
+    uint32_t derivative = 0; /* which differentiations made this message, one bit each */
+    /* How often it was differentiated itself. */
+    std::shared_ptr<std::atomic<int>> differentiated = std::make_shared<std::atomic<int>>(0);
     std::vector<int> to = {};      /* of permute */
     mx::Shape shape = {};          /* of recv */
     mx::Dtype dtype = mx::float32; /* of recv */
@@ -41,6 +48,10 @@ struct Call {
     int size() const
     {
         return hocket_world_size(group.get());
+    }
+    uint32_t tag_on_the_way() const
+    {
+        return derivative << kTagBits | tag;
     }
     bool has_input() const
     {
@@ -79,7 +90,10 @@ inline mx::Shape Call::output_shape(const mx::Shape &input) const
 
 /* === Order ==================================================================================== */
 
-/* inputs[0] itself, once the others have been evaluated. Its derivatives go to inputs[0] alone. */
+inline mx::array ordered(mx::array x, std::vector<mx::array> after, mx::Stream stream);
+
+/* inputs[0] itself, once the others have been evaluated. So it is with derivatives: those of the
+ * others are 0, but what they came of backwards comes after this, and forwards before it. */
 class Ordered : public mx::UnaryPrimitive
 {
 public:
@@ -108,19 +122,25 @@ public:
         std::vector<mx::array> found;
         for (int i : argnums)
             found.push_back(i == 0 ? cotangents[0]
-                                   : mx::zeros_like(primals[static_cast<size_t>(i)], stream()));
+                                   : zero_after(primals[static_cast<size_t>(i)], cotangents));
         return found;
     }
     std::vector<mx::array> jvp(const std::vector<mx::array> &primals,
                                const std::vector<mx::array> &tangents,
                                const std::vector<int> &argnums) override
     {
-        if (argnums[0] == 0)
-            return {tangents[0]};
-        return {mx::zeros_like(primals[0], stream())};
+        if (argnums[0] != 0)
+            return {zero_after(primals[0], tangents)};
+        return {ordered(tangents[0], {tangents.begin() + 1, tangents.end()}, stream())};
     }
     std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array> &inputs,
                                                              const std::vector<int> &axes) override;
+
+private:
+    mx::array zero_after(const mx::array &like, const std::vector<mx::array> &after)
+    {
+        return ordered(mx::zeros_like(like, stream()), after, stream());
+    }
 };
 
 inline mx::array ordered(mx::array x, std::vector<mx::array> after, mx::Stream stream)
@@ -199,8 +219,10 @@ inline void Work::operator()() const
     case Kind::permute:
         return check(hocket_permute(group, from, to, to_count, dtype, call->to.data()));
     case Kind::send:
-        return check(hocket_send_bytes(group, call->peer, call->tag, from, from_count * item));
-    case Kind::recv: return receive_exactly(group, call->peer, call->tag, to, to_count * item);
+        return check(
+            hocket_send_bytes(group, call->peer, call->tag_on_the_way(), from, from_count * item));
+    case Kind::recv:
+        return receive_exactly(group, call->peer, call->tag_on_the_way(), to, to_count * item);
     }
 }
 
@@ -304,21 +326,24 @@ inline mx::array compose(Call call, const std::optional<mx::array> &x, std::vect
  * of x is the factor times what the cotangents of y come to where x went. */
 
 /* Messages that carry derivatives have tags of their own, or one could be taken for another that is
- * under way beside it: the upper four bits number the derivatives as in a binary tree, vjp to the
- * left, jvp to the right. */
-constexpr uint32_t kTagBits = 28;
-
-inline Call derived(Call call, bool backwards)
+ * under way beside it. Each differentiation of a graph, vjp or jvp, goes over all that is in it by
+ * then, also over what earlier ones have put there; so a message is known by the set of those that
+ * made it what it is. Three of them have a bit above the tag, and then it begins anew: what a
+ * compiled function holds may be differentiated without end, by one after the other. */
+inline Call derived(Call call)
 {
     if (call.kind != Kind::send && call.kind != Kind::recv)
         return call;
-    const uint32_t place = 2 * (call.tag >> kTagBits) + (backwards ? 1 : 2);
-    if (place >= HOCKET_TAG_RESERVED >> kTagBits)
-        throw Error(HOCKET_ERR_UNSUPPORTED,
-                    "the derivative of a message under tag " + std::to_string(call.tag) +
-                        " has no tag left: tags that are differentiated must be below 2^28, three "
-                        "times at most");
-    call.tag = place << kTagBits | (call.tag & ((UINT32_C(1) << kTagBits) - 1));
+    if (call.tag >> kTagBits != 0)
+        throw Error(HOCKET_ERR_INVALID, "the tag of a message that is differentiated must be below "
+                                        "2^28, and this one is " +
+                                            std::to_string(call.tag));
+    int made_by = 0; /* the last one that it comes of, or 0 for what was there before all */
+    for (int i = 0; i < kDifferentiations; i++)
+        if (call.derivative & 1u << i)
+            made_by = i + 1;
+    call.derivative |= 1u << (made_by + call.differentiated->fetch_add(1)) % kDifferentiations;
+    call.differentiated = std::make_shared<std::atomic<int>>(0);
     return call;
 }
 
@@ -398,7 +423,7 @@ inline mx::array Collective::carried_back(const std::vector<mx::array> &primals,
                                         {mx::stop_gradient(all, stream())}, stream());
         return scaled(primals[0], there, all);
     };
-    Call call = derived(*call_, true);
+    Call call = derived(*call_);
     switch (call.kind) {
     case Kind::all_reduce:
         return call.linear() ? run(call, cotangent) : reduction(Kind::all_reduce);
@@ -457,7 +482,7 @@ inline std::vector<mx::array> Collective::jvp(const std::vector<mx::array> &prim
     }
     if (call_->has_input() && !t)
         t = mx::zeros_like(primals[0], stream());
-    Call call = derived(*call_, false);
+    Call call = derived(*call_);
     if (call.linear())
         return {compose(call, t, after, stream())};
 
