@@ -39,4 +39,4 @@ for failure in arguments leave kill mismatch lengths abort; do
 done
 
 [ $faults = 0 ] || exit 1
-echo "mlx_programs: $cases cases"
+echo "mlx_hpp: $cases cases"
