@@ -8,7 +8,7 @@ BUILD = cmake --preset $(1) >/dev/null && \
         MAKEFLAGS=--no-print-directory cmake --build --preset $(1) -j$(JOBS)
 
 .PHONY: all debug asan ubsan tsan deps demo demo-mlp parity check check-debug check-asan check-ubsan \
-        check-tsan check-portable check-guest chaos bench-mismatch bench-peers bench-scale fuzz install format \
+        check-tsan check-portable check-guest chaos bench-mismatch bench-mlx bench-peers bench-scale fuzz install format \
         clean help
 
 all: ## build/bin/hocket, build/lib/libhocket.so and, where MLX is, build/lib/libhocket-mlx.so
@@ -17,7 +17,7 @@ all: ## build/bin/hocket, build/lib/libhocket.so and, where MLX is, build/lib/li
 debug asan ubsan tsan: ## the same in build-<name>
 	@$(call BUILD,$@)
 
-deps: ## get what is missing: system packages, and MLX into .deps/
+deps: ## get what is missing: system packages, and MLX, for Python too, into .deps/
 	@scripts/deps.sh
 
 demo: deps all ## a language model on one rank and on two that share it (PROMPT, TOKENS, DEVICE)
@@ -42,6 +42,9 @@ chaos: all ## kill, freeze, cut and slow ranks (SECONDS=300, or ROUNDS; SEED, BA
 
 bench-peers: all ## against Open MPI, MPICH and MLX's ring (ROUNDS=5, SIZES, RANKS): bench/results/
 	@scripts/bench_peers.sh
+
+bench-mlx: all ## programs on MLX over hocket, Open MPI and MLX's ring (ROUNDS=5): bench/results/
+	@scripts/bench_mlx.sh
 
 bench-mismatch: all ## what it costs that ranks which disagree are told
 	@build/bench/mismatch

@@ -1,6 +1,6 @@
-"""Turns what scripts/bench_peers.sh and scripts/bench_scale.sh measured into tables, CSV and plots.
+"""Turns what scripts/bench_peers.sh, bench_mlx.sh and bench_scale.sh measured into tables, CSV and plots.
 
-    report.py peers|scale RAW.jsonl RESULT      writes RESULT.md, .csv and, by gnuplot, .png and .svg
+    report.py peers|mlx|scale RAW.jsonl RESULT      writes RESULT.md, .csv and, by gnuplot, .png and .svg
 """
 
 import csv
@@ -28,7 +28,7 @@ MIB = 1 << 20
 
 # What is compared, and what is to be reached: the ratio at each size and their geometric mean.
 COMPARISONS = [
-    # title, operation, ranks, ours, theirs, smallest size, limit of a size, limit of the mean
+    # title, operation, ranks, ours, theirs, smallest size (and largest), limit of a size, limit of the mean
     ("shm against the better MPI", "all_reduce", 2, "hocket-shm", MPI, 0, 0.9, 0.55),
     ("shm, hocket_alloc, against the better MPI", "all_reduce", 2, "hocket-alloc", MPI, MIB, 0.6, 0.4),
     ("shm against the better MPI", "all_reduce", 4, "hocket-shm", MPI, 0, 1.0, 0.7),
@@ -138,11 +138,12 @@ class Peers:
             rows.append([size] + ["-" if t is None else microseconds(t) for t in times])
         return table(["bytes"] + [TITLES[c] for c in configs], rows) if configs else ""
 
-    def ratio_row(self, title, operation, ranks, ours, theirs, least, size_limit, mean_limit):
+    def ratio_row(self, title, operation, ranks, ours, theirs, span, size_limit, mean_limit):
+        least, most = span if isinstance(span, tuple) else (span, math.inf)
         cells, values = [], []
         for size in self.sizes:
             ratios = self.ratios(operation, ranks, ours, theirs, size)
-            if bytes_of(size) < least or not ratios:
+            if not least <= bytes_of(size) <= most or not ratios:
                 cells.append("-")
                 continue
             value = statistics.median(ratios)
@@ -157,7 +158,8 @@ class Peers:
         verdict = "-" if size_limit is None else "yes" if fine else "**no**"
         return [f"{operation}, {ranks} ranks: {title}"] + cells + [f"{mean:.2f}"] + limits + [verdict]
 
-    def plot_script(self):
+    def plot_script(self, more=()):
+        """All times against size; more: panels beside these."""
         counts = sorted({l["ranks"] for l in self.lines if l["operation"] == "all_reduce"})
         panels = []
         for ranks in counts:
@@ -175,11 +177,14 @@ class Peers:
             panels.append(f"set title 'all_reduce of float32, sum: {ranks} ranks' noenhanced\nplot " +
                           ", \\\n  ".join(curves))
         tics = ", ".join(f"'{s}' {bytes_of(s)}" for s in self.sizes)
-        return (f"set multiplot layout 1,{len(counts)}\nset logscale xy\nset grid\n"
+        return (f"set multiplot layout 1,{len(counts) + len(more)}\nset logscale xy\nset grid\n"
                 "set key outside below Left reverse noenhanced samplen 2 font ',9'\n"
                 f"set xlabel 'bytes'\nset xtics ({tics})\nset mxtics 1\n"
-                "set ylabel 'microseconds'\nset format y '10^{%T}'\n" + "\n".join(panels) +
-                "\nunset multiplot")
+                "set ylabel 'microseconds'\nset format y '10^{%T}'\n" +
+                "\n".join(panels + list(more)) + "\nunset multiplot")
+
+
+RATIO_HEAD, RATIO_TAIL = ["all times: ours / theirs"], ["mean", "limit of a size", "limit of the mean", "reached"]
 
 
 def report_peers(machine, lines, result):
@@ -198,12 +203,100 @@ def report_peers(machine, lines, result):
     text += ["## Ratios\n", "Ours by the best of theirs within each round: the median of the rounds (the "
              "least and the most), and the geometric mean of the medians over the sizes. The better MPI is "
              "the best of Open MPI as it comes, Open MPI without CMA, and MPICH.\n",
-             table(["all times: ours / theirs"] + peers.sizes +
-                   ["mean", "limit of a size", "limit of the mean", "reached"], rows)]
+             table(RATIO_HEAD + peers.sizes + RATIO_TAIL, rows)]
     text.append("## Microseconds\n\nMedians over the rounds.\n")
     for operation in sorted({l["operation"] for l in lines}, key=lambda o: (o != "all_reduce", o)):
         for ranks in sorted({l["ranks"] for l in lines if l["operation"] == operation}):
             text.append(f"{operation}, {ranks} ranks\n\n" + peers.times_table(operation, ranks))
+    with open(result + ".md", "w", encoding="utf-8") as out:
+        out.write("\n".join(text))
+
+
+# === MLX ==========================================================================================
+
+MLX_COMPARISONS = [
+    ("MLX over hocket against over Open MPI", "hocket-shm", "openmpi", (0, 64 << 10), 1.05),
+    ("MLX over hocket against over Open MPI", "hocket-shm", "openmpi", ((64 << 10) + 1, math.inf), 0.8),
+    ("MLX over hocket against MLX's ring", "hocket-shm", "mlx-ring", 0, None),
+]
+# How many times as fast the model is on several ranks, at least.
+DECODE_COMPARISONS = [("openmpi", 1.2), ("mlx-ring", 10)]
+
+
+class Decodes:
+    def __init__(self, lines):
+        self.lines = lines
+        self.at = {(l["ranks"], l["config"], int(l["round"])): l["tokens_per_s"] for l in lines}
+        self.ranks = sorted({l["ranks"] for l in lines})
+        self.configs = [c for c in TITLES if any(l["config"] == c for l in lines)]
+        self.rounds = sorted({int(l["round"]) for l in lines})
+        texts = {tuple(l["tokens"]) for l in lines}
+        if len(texts) > 1:
+            sys.exit(f"report: the model said {len(texts)} different things")
+
+    def rates(self, ranks, config):
+        return [self.at[key] for r in self.rounds if (key := (ranks, config, r)) in self.at]
+
+    def rates_table(self):
+        rows = []
+        for config in self.configs:
+            cells = [self.rates(n, config) for n in self.ranks]
+            rows.append([TITLES[config]] + [
+                f"{statistics.median(c):.2f} ({min(c):.2f}-{max(c):.2f})" if c else "-" for c in cells])
+        return table(["tokens a second"] + [f"{n} rank{'s' * (n > 1)}" for n in self.ranks], rows)
+
+    def ratios_table(self):
+        rows = []
+        for ranks in (n for n in self.ranks if n > 1):
+            for peer, limit in DECODE_COMPARISONS:
+                found = [self.at[ranks, "hocket-shm", r] / self.at[ranks, peer, r] for r in self.rounds
+                         if (ranks, "hocket-shm", r) in self.at and (ranks, peer, r) in self.at]
+                if found:
+                    value = statistics.median(found)
+                    rows.append([f"{ranks} ranks: hocket by {TITLES[peer]}",
+                                 f"{value:.2f} ({min(found):.2f}-{max(found):.2f})", f"{limit:g}",
+                                 "yes" if value >= limit else "**no**"])
+        return table(["times as many tokens a second", "median (least-most)", "at least", "reached"], rows)
+
+    def panel(self):
+        ranks = self.ranks[-1]
+        points = [(i, statistics.median(rates)) for i, c in enumerate(self.configs) if (rates := self.rates(ranks, c))]
+        data = "\n".join(f"{i} {value}" for i, value in points)
+        tics = ", ".join(f"'{quoted(TITLES[self.configs[i]])}' {i}" for i, _ in points)
+        return (f"$decode << EOD\n{data}\nEOD\nunset logscale\nset format y '%g'\nset ylabel 'tokens a second'\n"
+                f"set xlabel ''\nset xtics ({tics})\nset yrange [0:*]\nset xrange [-0.6:{len(self.configs) - 0.4}]\n"
+                f"set style fill solid 0.6\nset boxwidth 0.6\n"
+                f"set title 'SmolLM2-135M, its layers shared by {ranks} ranks' noenhanced\n"
+                "plot $decode using 1:2 with boxes lt 1 notitle")
+
+
+def report_mlx(machine, lines, result):
+    peers = Peers([l for l in lines if "operation" in l])
+    decodes = Decodes([l for l in lines if "tokens_per_s" in l])
+    write_csv(result + ".csv", ["round", "operation", "ranks", "config", "size", "bytes", "median_us", "min_us",
+                                "max_us", "iterations", "batches", "first_s", "tokens_per_s"], lines)
+    drawn = plot(peers.plot_script([decodes.panel()] if decodes.lines else []), result, 560)
+    name = os.path.basename(result)
+    rounds = max(len(peers.rounds), len(decodes.rounds))
+    text = [f"# MLX over hocket and its peers, {name}\n", describe(machine),
+            f"`make bench-mlx`, rounds: {rounds}. In each, everything is measured by all, one after the other, in "
+            "Python with MLX's stock wheel: over hocket by `hocket run --mlx`, over Open MPI by mpirun, over MLX's "
+            "ring. All have the same BLAS and as many threads.\n"]
+    if drawn:
+        text.append(f"![time against size, tokens a second]({name}.svg)\n")
+    if decodes.lines:
+        text += ["## A language model\n", "SmolLM2-135M by mlx-lm's llama in float32, `model.shard(group)`, greedy, one "
+                 "sequence: the median of the rounds (the least and the most). Everyone's tokens are the same.\n",
+                 decodes.rates_table(), decodes.ratios_table()]
+    if peers.lines:
+        rows = [row for title, ours, theirs, span, limit in MLX_COMPARISONS
+                for ranks in sorted({l["ranks"] for l in peers.lines})
+                if (row := peers.ratio_row(title, "all_reduce", ranks, ours, [theirs], span, limit, None))]
+        text += ["## all_sum\n", "Of a float32 array of MLX's, with its evaluation, which costs some 10 us by itself. "
+                 "Ours by theirs within each round: the median of the rounds (the least and the most), and the "
+                 "geometric mean over the sizes.\n", table(RATIO_HEAD + peers.sizes + RATIO_TAIL, rows),
+                 "Microseconds, medians over the rounds.\n"]
+        text += [f"{n} ranks\n\n" + peers.times_table("all_reduce", n) for n in sorted({l["ranks"] for l in peers.lines})]
     with open(result + ".md", "w", encoding="utf-8") as out:
         out.write("\n".join(text))
 
@@ -258,10 +351,11 @@ def report_scale(machine, lines, result):
 
 
 def main():
-    if len(sys.argv) != 4 or sys.argv[1] not in ("peers", "scale"):
-        sys.exit("usage: report.py peers|scale RAW.jsonl RESULT")
+    reports = {"peers": report_peers, "mlx": report_mlx, "scale": report_scale}
+    if len(sys.argv) != 4 or sys.argv[1] not in reports:
+        sys.exit(f"usage: report.py {'|'.join(reports)} RAW.jsonl RESULT")
     machine, lines = read(sys.argv[2])
-    (report_peers if sys.argv[1] == "peers" else report_scale)(machine, lines, sys.argv[3])
+    reports[sys.argv[1]](machine, lines, sys.argv[3])
     print(f"{sys.argv[3]}.md")
 
 

@@ -1,5 +1,5 @@
-# Shared by bench_peers.sh and bench_scale.sh; sourced, not run. Both take --no-install, for machines
-# without a network: then they measure against what is there.
+# Shared by bench_peers.sh, bench_mlx.sh and bench_scale.sh; sourced, not run. They take --no-install, for
+# machines without a network: then they measure against what is there.
 
 BENCH=build/bench            # programs, raw results, logs; may be carried to another machine with build/
 RESULTS=bench/results
@@ -112,4 +112,38 @@ describe_machine() {
         "$([ -z "$openmpi_run" ] || "$openmpi_run" --version 2>&1 | sed -n '1s/[^0-9]*//p')" \
         "$([ -z "$mpich_run" ] || "$mpich_run" --version 2>&1 | sed -n 's/^ *Version: *//p')" \
         "${mlx_python:+$MLX_VERSION}"
+}
+
+# A run that failed is counted and named.
+failed() {
+    failures=$((failures + 1))
+    say "$*; see $BENCH/$NAME.log"
+}
+
+# measure_all ROUND RANKS OPERATION CONFIGURATION...: all sizes, each by everyone; who begins changes. The
+# script's own `measure CONFIGURATION RANKS OPERATION SIZE` prints lines of JSON.
+measure_all() {
+    local round=$1 ranks=$2 operation=$3 size i config
+    shift 3
+    local by=("$@")
+    for size in $SIZES; do
+        for ((i = 0; i < ${#by[@]}; i++)); do
+            config=${by[$(((i + round - 1) % ${#by[@]}))]}
+            [ ! -t 2 ] || printf '\r\033[Kround %d of %d: %d ranks, %s of %s by %s' \
+                "$round" "$ROUNDS" "$ranks" "$operation" "$size" "$config" >&2
+            if ! measure "$config" "$ranks" "$operation" "$size" >"$BENCH/line"; then
+                failed "$config failed: $operation of $size on $ranks ranks"
+                continue
+            fi
+            sed "s/^{/{\"config\": \"$config\", \"size\": \"$size\", /; s/\"round\": [0-9]*/\"round\": $round/" \
+                "$BENCH/line" >>"$raw"
+        done
+    done
+}
+
+# report KIND RAW: the page of what was measured.
+report() {
+    local python
+    python=$(find_python || command -v python3) || { say "the report needs Python; $2 has the figures"; exit 1; }
+    "$python" bench/report.py "$1" "$2" "$RESULTS/$(basename "$2" .jsonl)"
 }

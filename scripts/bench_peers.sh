@@ -20,12 +20,6 @@ OTHERS=${OTHERS-all_gather reduce_scatter broadcast}
 SECONDS_EACH=${SECONDS_EACH:-0.3}
 NAME=${NAME:-$(date +%F)}
 
-report() {
-    local python
-    python=$(find_python || command -v python3) || { say "the report needs Python; $1 has the figures"; exit 1; }
-    "$python" bench/report.py peers "$1" "$RESULTS/$(basename "$1" .jsonl)"
-}
-
 # The configurations that can be measured here.
 list_configurations() {
     all_reduce_by=(hocket-shm hocket-alloc)
@@ -62,34 +56,13 @@ measure() {
     mpich) command=("${mpich[@]}" -np "$ranks" $BENCH/mpi-mpich "${mpi[@]}") ;;
     mlx-ring)
         command=(env "PYTHONPATH=$MLX_PYTHON" "$hocket" run -n "$ranks" --backend mlx:ring --
-                 "$mlx_python" bench/peers/mlx_ring.py "$config" "$size" "$SECONDS_EACH") ;;
+                 "$mlx_python" bench/peers/all_sum.py "$config" ring "$size" "$SECONDS_EACH") ;;
     esac
     timeout -k 5 "$RUN_SECONDS_MAX" "${command[@]}" </dev/null 2>>"$BENCH/$NAME.log"
 }
 
-# measure_all ROUND RANKS OPERATION CONFIGURATION...: all sizes, each by everyone; who begins changes.
-measure_all() {
-    local round=$1 ranks=$2 operation=$3 size i config
-    shift 3
-    local by=("$@")
-    for size in $SIZES; do
-        for ((i = 0; i < ${#by[@]}; i++)); do
-            config=${by[$(((i + round - 1) % ${#by[@]}))]}
-            [ ! -t 2 ] || printf '\r\033[Kround %d of %d: %d ranks, %s of %s by %s' \
-                "$round" "$ROUNDS" "$ranks" "$operation" "$size" "$config" >&2
-            if ! measure "$config" "$ranks" "$operation" "$size" >"$BENCH/line"; then
-                failures=$((failures + 1))
-                say "$config failed: $operation of $size on $ranks ranks; see $BENCH/$NAME.log"
-                continue
-            fi
-            sed "s/^{/{\"config\": \"$config\", \"size\": \"$size\", /; s/\"round\": [0-9]*/\"round\": $round/" \
-                "$BENCH/line" >>"$raw"
-        done
-    done
-}
-
 if [ "${1:-}" = --report ]; then
-    report "$2"
+    report peers "$2"
     exit
 fi
 prepare "$@"
@@ -107,5 +80,5 @@ for ((round = 1; round <= ROUNDS; round++)); do
     done
 done
 [ ! -t 2 ] || printf '\r\033[K' >&2
-report "$raw"
+report peers "$raw"
 [ "$failures" = 0 ] || { say "$failures runs failed"; exit 1; }

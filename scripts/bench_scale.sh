@@ -18,12 +18,6 @@ SIZES=${SIZES:-4 64K 1M}
 SECONDS_EACH=${SECONDS_EACH:-0.3}
 NAME=${NAME:-$(date +%F)-scale}
 
-report() {
-    local python
-    python=$(find_python || command -v python3) || { say "the report needs Python; $1 has the figures"; exit 1; }
-    "$python" bench/report.py scale "$1" "$RESULTS/$(basename "$1" .jsonl)"
-}
-
 # launch CONFIGURATION RANKS PROGRAM ARGUMENT...
 launch() {
     local config=$1 ranks=$2 command
@@ -53,11 +47,6 @@ start() {
     esac
 }
 
-failed() {
-    failures=$((failures + 1))
-    say "$1 failed: $3 on $2 ranks; see $BENCH/$NAME.log"
-}
-
 # note CONFIGURATION RANKS WHAT VALUE
 note() {
     printf '{"round": %d, "config": "%s", "ranks": %d, "what": "%s", "value": %s}\n' \
@@ -74,7 +63,7 @@ measure_all() {
             note "$config" "$ranks" "all_reduce of $size, microseconds" "$(field median_us "$BENCH/line")"
             value=$(field memory_bytes "$BENCH/line" | awk '$1 > 0 { printf "%.2f", $1 / 1048576 }')
         else
-            failed "$config" "$ranks" "all_reduce of $size"
+            failed "$config failed: all_reduce of $size on $ranks ranks"
         fi
     done
     # After the last size, which should be the largest.
@@ -82,20 +71,20 @@ measure_all() {
     if measure "$config" "$ranks" barrier 4 >"$BENCH/line"; then
         note "$config" "$ranks" "barrier, microseconds" "$(field median_us "$BENCH/line")"
     else
-        failed "$config" "$ranks" barrier
+        failed "$config failed: barrier on $ranks ranks"
     fi
     from=$(now_ms)
     if start "$config" "$ranks" >/dev/null; then
         note "$config" "$ranks" "start-up and end, seconds" "$(awk -v a="$from" -v b="$(now_ms)" 'BEGIN { print (b - a) / 1000 }')"
     else
-        failed "$config" "$ranks" start-up
+        failed "$config failed: start-up on $ranks ranks"
     fi
 }
 
 now_ms() { awk -v t="${EPOCHREALTIME/,/.}" 'BEGIN { printf "%.1f", t * 1000 }'; }
 
 if [ "${1:-}" = --report ]; then
-    report "$2"
+    report scale "$2"
     exit
 fi
 prepare "$@"
@@ -115,5 +104,5 @@ for ((round = 1; round <= ROUNDS; round++)); do
     done
 done
 [ ! -t 2 ] || printf '\r\033[K' >&2
-report "$raw"
+report scale "$raw"
 [ "$failures" = 0 ] || { say "$failures runs failed"; exit 1; }

@@ -1,7 +1,7 @@
-"""What `hocket bench` measures, over MLX's ring: all_sum of f32, timed as tools/hocket/bench/measure.c
-does it and printed in the same form.
+"""What `hocket bench` measures, by MLX over whatever its backend (ring, mpi) stands on: all_sum of f32,
+timed as tools/hocket/bench/measure.c does it and printed in the same form.
 
-    hocket run -n 2 --backend mlx:ring -- python3 mlx_ring.py NAME SIZES SECONDS
+    hocket run -n 2 --backend mlx:ring -- python3 all_sum.py NAME ring SIZES SECONDS
 
 An all_sum of MLX is lazy; what is timed is one with its evaluation.
 """
@@ -66,7 +66,7 @@ def choose(data, seconds):
 def check(result, group, count):
     wanted = sum(values(rank, count) for rank in range(group.size()))
     if not mx.array_equal(result, wanted).item():
-        sys.exit(f"mlx_ring: rank {group.rank()} has a wrong sum of {4 * count} bytes")
+        sys.exit(f"all_sum: rank {group.rank()} has a wrong sum of {4 * count} bytes")
 
 
 def measure(group, name, size, seconds):
@@ -91,13 +91,13 @@ def measure(group, name, size, seconds):
 
 
 def main():
-    if len(sys.argv) != 4:
-        sys.exit("usage: mlx_ring.py NAME SIZES SECONDS")
+    if len(sys.argv) != 5:
+        sys.exit("usage: all_sum.py NAME BACKEND SIZES SECONDS")
     mx.set_default_device(mx.cpu)
-    group = mx.distributed.init(strict=True, backend="ring")
-    for word in sys.argv[2].split(","):
+    group = mx.distributed.init(strict=True, backend=sys.argv[2])
+    for word in sys.argv[3].split(","):
         size = int(word.rstrip("KMG")) << UNITS.get(word[-1], 0)
-        measure(group, sys.argv[1], size, float(sys.argv[3]))
+        measure(group, sys.argv[1], size, float(sys.argv[4]))
 
 
 main()
