@@ -14,8 +14,60 @@
 namespace hocket::mlx::detail
 {
 
-/* Groups gather and scatter blocks, which lie along an axis in front: all_gather gives [n, ...],
+/* === Axes =====================================================================================
+ *
+ * Groups gather and scatter blocks, which lie along an axis in front: all_gather gives [n, ...],
  * reduce_scatter takes it, all_to_all both. */
+
+inline std::vector<int> moved(size_t dimensions, int from, int to)
+{
+    std::vector<int> axes;
+    for (size_t i = 0; i < dimensions; i++)
+        axes.push_back(static_cast<int>(i));
+    axes.erase(axes.begin() + from);
+    axes.insert(axes.begin() + to, from);
+    return axes;
+}
+
+/* [n, ..., d, ...] to [..., n * d, ...]. A scalar of each becomes [n]. */
+inline mx::array join_blocks(mx::array blocks, int axis, mx::Stream stream)
+{
+    if (blocks.ndim() == 1)
+        return blocks;
+    mx::Shape shape(blocks.shape().begin() + 1, blocks.shape().end());
+    shape[static_cast<size_t>(axis)] *= blocks.shape(0);
+    if (axis > 0)
+        blocks = mx::transpose(blocks, moved(blocks.ndim(), 0, axis), stream);
+    return mx::reshape(blocks, shape, stream);
+}
+
+/* [..., n * d, ...] to [n, ..., d, ...]. */
+inline mx::array part_blocks(mx::array x, int axis, int n, mx::Stream stream)
+{
+    mx::Shape shape = x.shape();
+    auto at = shape.begin() + axis;
+    if (*at % n != 0)
+        throw Error(HOCKET_ERR_INVALID, "axis " + std::to_string(axis) + " has " +
+                                            std::to_string(*at) + " elements, which " +
+                                            std::to_string(n) + " ranks do not divide");
+    *at /= n;
+    shape.insert(at, n);
+    return mx::transpose(mx::reshape(x, shape, stream), moved(shape.size(), axis, 0), stream);
+}
+
+/* The axis counted from the first. */
+inline int axis_of(const char *what, const mx::array &x, int axis)
+{
+    const int dimensions = static_cast<int>(x.ndim());
+    if (axis < -dimensions || axis >= dimensions)
+        throw Error(HOCKET_ERR_INVALID, std::string(what) + ": axis is " + std::to_string(axis) +
+                                            ", x has " + std::to_string(dimensions) +
+                                            " dimensions");
+    return axis < 0 ? axis + dimensions : axis;
+}
+
+/* === Calls ==================================================================================== */
+
 enum class Kind {
     all_reduce,
     reduce_to,
@@ -510,55 +562,6 @@ inline std::pair<std::vector<mx::array>, std::vector<int>> Collective::vmap(
         x = mx::moveaxis(x, 0, 1, stream());
     const bool in_blocks = call.kind == Kind::all_gather || call.kind == Kind::all_to_all;
     return {{compose(call, x, after, stream())}, {in_blocks ? 1 : 0}};
-}
-
-/* === Axes ===================================================================================== */
-
-inline std::vector<int> moved(size_t dimensions, int from, int to)
-{
-    std::vector<int> axes;
-    for (size_t i = 0; i < dimensions; i++)
-        axes.push_back(static_cast<int>(i));
-    axes.erase(axes.begin() + from);
-    axes.insert(axes.begin() + to, from);
-    return axes;
-}
-
-/* [n, ..., d, ...] to [..., n * d, ...]. A scalar of each becomes [n]. */
-inline mx::array join_blocks(mx::array blocks, int axis, mx::Stream stream)
-{
-    if (blocks.ndim() == 1)
-        return blocks;
-    mx::Shape shape(blocks.shape().begin() + 1, blocks.shape().end());
-    shape[static_cast<size_t>(axis)] *= blocks.shape(0);
-    if (axis > 0)
-        blocks = mx::transpose(blocks, moved(blocks.ndim(), 0, axis), stream);
-    return mx::reshape(blocks, shape, stream);
-}
-
-/* [..., n * d, ...] to [n, ..., d, ...]. */
-inline mx::array part_blocks(mx::array x, int axis, int n, mx::Stream stream)
-{
-    mx::Shape shape = x.shape();
-    auto at = shape.begin() + axis;
-    if (*at % n != 0)
-        throw Error(HOCKET_ERR_INVALID, "axis " + std::to_string(axis) + " has " +
-                                            std::to_string(*at) + " elements, which " +
-                                            std::to_string(n) + " ranks do not divide");
-    *at /= n;
-    shape.insert(at, n);
-    return mx::transpose(mx::reshape(x, shape, stream), moved(shape.size(), axis, 0), stream);
-}
-
-/* The axis counted from the first. */
-inline int axis_of(const char *what, const mx::array &x, int axis)
-{
-    const int dimensions = static_cast<int>(x.ndim());
-    if (axis < -dimensions || axis >= dimensions)
-        throw Error(HOCKET_ERR_INVALID, std::string(what) + ": axis is " + std::to_string(axis) +
-                                            ", x has " + std::to_string(dimensions) +
-                                            " dimensions");
-    return axis < 0 ? axis + dimensions : axis;
 }
 
 } // namespace hocket::mlx::detail
