@@ -229,6 +229,59 @@ test_mlx() {
     same "MLX on two hosts" "$(sort out)" "$(printf '%s\n' 0 1)"
 }
 
+# type_at NAME STEP... -- OPTION...: someone at a terminal, whose rank 1 is on host-b; see programs/typist.c.
+type_at() {
+    local name=$1
+    shift
+    local steps=()
+    while [ "$1" != -- ]; do
+        steps+=("$1")
+        shift
+    done
+    shift
+    timeout $LIMIT "$build/tests/programs/typist" "${steps[@]}" -- "$hocket" run --ssh "ssh -F $work/ssh_config" \
+        --timeout $LIMIT "$@" >out 2>&1
+    same "$name" "$? $(cat out)" "0 "
+}
+
+# What the rank with the terminal sees and does; the others print beside it.
+test_terminal() {
+    local one=(--hosts host-b --env PS1=ok\>)
+    TERM=vt52 type_at "a shell" 'expect:ok>' raw $'type:tty >/dev/null && echo a "$TERM" $HOCKET_TERMINAL\r' \
+        'expect:a vt52 1' $'type:test -t 0 -a -t 1 -a -t 2 && echo all\r' expect:$'\nall' size:33,99 \
+        $'type:sleep 0.5; stty size\r' 'expect:33 99' size:11,44 $'type:sleep 0.5; stty size\r' \
+        'expect:11 44' $'type:exit 3\r' cooked ends:3 -- "${one[@]}" sh -i
+    type_at "Ctrl-C" 'expect:ok>' $'type:cat\r' $'type:x\r' expect:$'x\r\nx' $'type:\x03' 'expect:ok>' \
+        $'type:echo st\x22\x22ill\r' expect:still $'type:exit 0\r' cooked ends:0 -- "${one[@]}" sh -i
+    type_at "Ctrl-D" raw $'type:one\r' expect:one $'type:\x04' expect:read1 cooked ends:0 -- \
+        "${one[@]}" sh -c 'echo read$(wc -l)'
+    type_at "Ctrl-C ends a rank" raw $'type:x\r' expect:$'x\r\nx' $'type:\x03' cooked ends:130 -- "${one[@]}" cat
+    type_at "three of them" 'expect:deaf' $'type:\x03\x03\x03' cooked ends:130 -- \
+        $two --stdin 1 sh -c 'trap "" INT; [ $HOCKET_RANK = 1 ] && echo deaf; sleep 40; sleep 40'
+    type_at "lines of others" 'expect:ok>' expect:$'beside\r\n' $'type:exit 0\r' cooked ends:0 -- \
+        $two --env PS1=ok\> --stdin 1 -- sh -c '[ $HOCKET_RANK = 1 ] || { sleep 2; exec echo beside; }; exec sh -i'
+    type_at "keys at once" raw $'type:x' 'expect:got x' cooked ends:0 -- \
+        "${one[@]}" sh -c 'stty raw -echo; k=$(dd bs=1 count=1 2>/dev/null); echo got $k'
+    type_at "the rank that was meant" expect:pipe cooked ends:0 -- $two sh -c 'test -t 0 || echo pipe'
+    type_at "tags" expect:'[1] pipe' cooked ends:0 -- $two --stdin 1 --tag-output sh -c 'test -t 0 || echo pipe'
+    type_at "another rank fails" 'expect:ok>' cooked ends:9 -- \
+        $two --env PS1=ok\> --stdin 1 -- sh -c '[ $HOCKET_RANK = 1 ] || { sleep 2; exit 9; }; exec sh -i'
+}
+
+# The terminal is as before whatever ends front, or stops it.
+test_terminal_is_given_back() {
+    local number
+    for number in 1:129 2:130 3:131 15:143 9:137 11:139; do
+        type_at "signal ${number%:*}" expect:ready raw "kill:${number%:*}" cooked "ends:${number#*:}" -- \
+            --hosts host-b sh -c 'echo ready; exec sleep 40'
+    done
+    type_at "a stop" expect:ready raw kill:20 cooked kill:18 raw $'type:x\r' expect:$'x\r\nx' \
+        $'type:\x03' cooked ends:130 -- --hosts host-b sh -c 'echo ready; exec cat'
+    type_at "no program" cooked ends:127 -- --hosts host-b /no/such/program
+    type_at "a time limit" expect:ready raw cooked ends:124 -- --timeout 3 --hosts host-b \
+        sh -c 'echo ready; exec sleep 40'
+}
+
 for test in ${*:-$(declare -F | awk '$3 ~ /^test_/ {print $3}')}; do
     before=$faults
     began=$SECONDS

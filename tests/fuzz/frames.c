@@ -75,6 +75,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (frame.type == HK_FRAME_PLAN)
                 check_plan(&frame);
             check_doctor(&frame);
+            if (frame.type == HK_FRAME_WINDOW && hk_window_read(&frame, numbers))
+                FUZZ_CHECK(numbers[0] >= 1 && numbers[0] <= UINT16_MAX && numbers[1] >= 1 &&
+                           numbers[1] <= UINT16_MAX);
             hk_frame_drop(&in, &frame);
         }
     }

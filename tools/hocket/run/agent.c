@@ -55,6 +55,7 @@ typedef struct agent_rank {
 typedef struct agent {
     const hk_agent_start *start;
     hk_plan plan; /* count is 0 until it comes */
+    uint32_t window[2];
     agent_rank *ranks;
     int started, running;
     phase phase;
@@ -181,17 +182,22 @@ static bool start_rank(agent *agent, int index)
     int number = plan->first + index, status;
     char why[512];
     bool reads = plan->stdin_rank == HK_STDIN_ALL || plan->stdin_rank == number;
-    bool inherits = reads && agent->start->here && plan->stdin_rank != HK_STDIN_ALL;
+    hk_input input = reads ? HK_INPUT_PIPE : HK_INPUT_NONE;
+    if (reads && agent->start->here && plan->stdin_rank != HK_STDIN_ALL)
+        input = HK_INPUT_OURS;
+    else if (plan->stdin_rank == number && plan->window[0] > 0)
+        input = HK_INPUT_TERMINAL;
     hk_rank_pipes pipes;
-    pid_t pid = hk_spawn(plan, number, inherits, reads && !inherits, &pipes,
-                         &agent->start->groups[index], why, sizeof why, &status);
+    pid_t pid = hk_spawn(plan, number, input, &pipes, &agent->start->groups[index], why, sizeof why,
+                         &status);
     if (pid < 0) {
         tell_failure(agent, number, status, why);
         return false;
     }
     *rank = (agent_rank){.pid = pid, .streams = {pipes.out, pipes.err}, .in = pipes.in};
     fcntl(pipes.out, F_SETFL, O_NONBLOCK);
-    fcntl(pipes.err, F_SETFL, O_NONBLOCK);
+    if (pipes.err >= 0)
+        fcntl(pipes.err, F_SETFL, O_NONBLOCK);
     if (pipes.in >= 0)
         fcntl(pipes.in, F_SETFL, O_NONBLOCK);
     agent->started++;
@@ -205,6 +211,7 @@ static bool take_plan(agent *agent, const hk_frame *frame)
     hk_plan *plan = &agent->plan;
     if (plan->count > 0 || !hk_plan_read(frame->bytes, frame->length, plan))
         return false;
+    memcpy(plan->window, agent->window, sizeof plan->window);
     agent->ranks = calloc((size_t)plan->count, sizeof *agent->ranks);
     agent->fds = calloc((size_t)plan->count * 3 + FD_RANKS, sizeof *agent->fds);
     bool ready = agent->ranks && agent->fds && write_files(agent);
@@ -217,16 +224,34 @@ static bool take_plan(agent *agent, const hk_frame *frame)
     return agent->ranks && agent->fds;
 }
 
+static bool has_terminal(const agent *agent, int index)
+{
+    return agent->plan.window[0] > 0 && agent->plan.first + index == agent->plan.stdin_rank;
+}
+
+static bool take_window(agent *agent, const hk_frame *frame)
+{
+    if (!hk_window_read(frame, agent->window))
+        return false;
+    for (int i = 0; i < agent->started; i++) {
+        if (has_terminal(agent, i) && agent->ranks[i].in >= 0)
+            hk_window_set(agent->ranks[i].in, agent->window);
+    }
+    return true;
+}
+
 static bool take_input(agent *agent, const hk_frame *frame)
 {
     int index = (int)frame->number - agent->plan.first;
     if (index < 0 || index >= agent->started)
         return agent->plan.count > 0; /* it did not start, which front may not know yet */
     agent_rank *rank = &agent->ranks[index];
-    if (frame->length == 0)
-        rank->input_ends = true;
     if (rank->in < 0)
         return true;
+    if (frame->length == 0 && has_terminal(agent, index)) /* one does not end: Ctrl-D */
+        return hk_buffer_add(&rank->input, "\4", 1);
+    if (frame->length == 0)
+        rank->input_ends = true;
     if (rank->input.length + frame->length > INPUT_MAX)
         return false;
     return hk_buffer_add(&rank->input, frame->bytes, frame->length);
@@ -296,6 +321,7 @@ static bool take_frame(agent *agent, const hk_frame *frame)
     case HK_FRAME_PLAN: return take_plan(agent, frame);
     case HK_FRAME_INPUT: return take_input(agent, frame);
     case HK_FRAME_SIGNAL: return take_signal(agent, frame->number);
+    case HK_FRAME_WINDOW: return take_window(agent, frame);
     case HK_FRAME_PING: return true;
     case HK_FRAME_FLOW: return take_flow(agent, frame->number);
     case HK_FRAME_LOOK: return look(agent, frame);

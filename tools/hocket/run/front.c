@@ -3,6 +3,7 @@
 #include "run/job.h"
 #include "run/agent.h"
 #include "run/signals.h"
+#include "run/terminal.h"
 
 #include <errno.h>
 #include <hocket/hocket.h>
@@ -14,9 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LOST_MS 1000              /* for the process of an agent that fell silent to end */
-#define INPUT_BYTES 16384         /* of standard input, at once */
-#define INPUT_WINDOW (1 << 16)    /* of one rank, until it has read some */
+#define LOST_MS 1000           /* for the process of an agent that fell silent to end */
+#define INPUT_BYTES 16384      /* of standard input, at once */
+#define INPUT_WINDOW (1 << 16) /* of one rank, until it has read some */
+#define CTRL_C 3
+#define INTERRUPTS 3              /* of these in a row end the job */
+#define INTERRUPTS_MS 2000        /* from the first of them to the last */
 #define AGENT_QUEUE_MAX (1 << 24) /* for an agent that takes nothing */
 
 extern char **environ;
@@ -51,6 +55,17 @@ void hk_front_tell_all(hk_job *job, hk_frame_type type, uint32_t number)
     }
 }
 
+void hk_front_tell_window(hk_job *job)
+{
+    uint32_t size[2];
+    if (!job->lends_terminal || job->phase < HK_RUNNING)
+        return;
+    hk_link *link = &job->links[job->ranks[job->launch->stdin_rank].link];
+    hk_terminal_size(size);
+    if (!link->over && link->out.length < AGENT_QUEUE_MAX)
+        hk_frame_put_numbers(&link->out, HK_FRAME_WINDOW, 0, size, 2);
+}
+
 /* What the user has told hocket here counts there too, but for what each host or job has of its
  * own. */
 static bool travels(const char *item)
@@ -67,9 +82,10 @@ static bool travels(const char *item)
 }
 
 /* The variables for the ranks of a host, later ones over earlier. The items stay others'. */
-static bool gather_env(const hk_launch *launch, const hk_engine *engine, bool here, hk_list *env)
+static bool gather_env(const hk_launch *launch, const hk_engine *engine, bool here, bool lent,
+                       hk_list *env)
 {
-    int most = launch->hosts.env_count + engine->env_count + launch->env.count;
+    int most = launch->hosts.env_count + engine->env_count + launch->env.count + 1;
     for (char **item = environ; !here && *item; item++)
         most++;
     env->items = calloc((size_t)most + 1, sizeof *env->items);
@@ -77,7 +93,7 @@ static bool gather_env(const hk_launch *launch, const hk_engine *engine, bool he
     if (!env->items)
         return false;
     for (char **item = environ; !here && *item; item++) {
-        if (travels(*item))
+        if (travels(*item) || (lent && strncmp(*item, "TERM=", 5) == 0))
             env->items[env->count++] = *item;
     }
     for (int i = 0; i < launch->hosts.env_count; i++)
@@ -93,13 +109,16 @@ static bool plan_host(hk_job *job, hk_link *link, const hk_engine *engine, char 
 {
     const hk_launch *launch = job->launch;
     char address[HK_HOST_NAME_MAX + 8], coordinator[HK_HOST_NAME_MAX + 32], folder[PATH_MAX];
+    bool lent = job->lends_terminal && launch->stdin_rank >= link->first &&
+                launch->stdin_rank < link->first + link->host->ranks;
+    uint32_t size[2];
     hk_host_address(&launch->hosts, 0, address, sizeof address);
     snprintf(coordinator, sizeof coordinator, "%s:%d", address, job->links[0].ports[0]);
     hk_plan plan = {.world_size = launch->world_size,
                     .first = link->first,
                     .count = link->host->ranks,
                     .stdin_rank = launch->stdin_rank,
-                    .terminal = launch->terminal && link->here,
+                    .terminal = lent || (launch->terminal && link->here),
                     .folder_is_wish = !launch->cwd,
                     .mlx = launch->mlx,
                     .backend = launch->backend->name,
@@ -115,7 +134,10 @@ static bool plan_host(hk_job *job, hk_link *link, const hk_engine *engine, char 
     plan.program.items = (const char **)launch->program;
     while (launch->program[plan.program.count])
         plan.program.count++;
-    bool put = gather_env(launch, engine, link->here, &plan.env) && hk_plan_put(&link->out, &plan);
+    hk_terminal_size(size);
+    bool put = gather_env(launch, engine, link->here, lent, &plan.env) &&
+               (!lent || hk_frame_put_numbers(&link->out, HK_FRAME_WINDOW, 0, size, 2)) &&
+               hk_plan_put(&link->out, &plan);
     free(plan.env.items);
     if (put)
         job->running += plan.count;
@@ -177,6 +199,8 @@ static void end_rank(hk_job *job, int rank, int status, int signal)
     state->status = status;
     state->signal = signal;
     state->unread = 0;
+    if (rank == job->launch->stdin_rank)
+        hk_job_lend(job, false);
     if (job->running > 0)
         job->running--;
 }
@@ -213,7 +237,7 @@ static void remember(hk_rank_state *state, const char *bytes, size_t length)
 static void take_output(hk_job *job, int rank, int stream, const hk_frame *frame)
 {
     hk_rank_state *state = &job->ranks[rank];
-    if (stream == 1)
+    if (stream == 1 || state->streams[stream].verbatim)
         remember(state, frame->bytes, frame->length);
     if (!hk_stream_feed(&state->streams[stream], frame->bytes, frame->length) && !job->decided)
         fail(job,
@@ -277,7 +301,10 @@ static bool take_frame(hk_job *job, hk_link *link, const hk_frame *frame)
     if (rank < link->first || rank >= link->first + link->host->ranks)
         return false;
     switch ((int)frame->type) {
-    case HK_FRAME_STARTED: return true;
+    case HK_FRAME_STARTED:
+        if (rank == job->launch->stdin_rank)
+            hk_job_lend(job, true);
+        return true;
     case HK_FRAME_FAILED:
         if (frame->length < 4)
             return false;
@@ -449,6 +476,23 @@ static bool may_read_input(const hk_job *job)
     return any;
 }
 
+/* At a terminal that is lent Ctrl-C goes to its rank, which may not care. Three of them in a row
+ * are for hocket, too. */
+static void count_interrupts(hk_job *job, const char *bytes, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        int64_t now = hk_now_ms();
+        if (bytes[i] != CTRL_C || now - job->interrupt_ms > INTERRUPTS_MS)
+            job->interrupts = 0;
+        if (bytes[i] != CTRL_C)
+            continue;
+        if (job->interrupts++ == 0)
+            job->interrupt_ms = now;
+        if (job->interrupts == INTERRUPTS)
+            kill(getpid(), SIGINT);
+    }
+}
+
 static void pass_input(hk_job *job)
 {
     char bytes[INPUT_BYTES];
@@ -457,6 +501,8 @@ static void pass_input(hk_job *job)
         return;
     size_t length = got > 0 ? (size_t)got : 0;
     job->reads_input = length > 0;
+    if (job->lends_terminal)
+        count_interrupts(job, bytes, length);
     for (int rank = 0; rank < job->launch->world_size; rank++) {
         hk_link *link = &job->links[job->ranks[rank].link];
         if (!wants_input(job, rank) || link->over)

@@ -15,6 +15,7 @@
 #include "run/job.h"
 
 #include "run/signals.h"
+#include "run/terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -76,12 +77,38 @@ static void give_up(hk_job *job, int status)
 
 /* === Signals ================================================================================== */
 
+void hk_job_lend(hk_job *job, bool lent)
+{
+    if (!job->lends_terminal)
+        return;
+    if (lent)
+        hk_terminal_take();
+    else
+        hk_terminal_give_back();
+    for (int i = 0; i < 2; i++)
+        job->sinks[i].raw = lent && isatty(job->sinks[i].fd);
+}
+
+static bool has_terminal_out(const hk_job *job)
+{
+    const hk_rank_state *rank = &job->ranks[job->launch->stdin_rank];
+    return job->lends_terminal && job->phase >= HK_RUNNING && !rank->ended;
+}
+
 /* Stops with the ranks, as a shell's user expects of Ctrl-Z. */
 static void stop(hk_job *job)
 {
     hk_front_tell_all(job, HK_FRAME_SIGNAL, HK_SIGNAL_STOP);
     hk_front_flush(job);
+    hk_job_lend(job, false);
     kill(getpid(), SIGSTOP);
+}
+
+static void go_on(hk_job *job)
+{
+    hk_front_tell_all(job, HK_FRAME_SIGNAL, HK_SIGNAL_CONTINUE);
+    if (has_terminal_out(job))
+        hk_job_lend(job, true);
 }
 
 /* The user's signal: the first is passed on, the second ends the waiting. */
@@ -90,7 +117,8 @@ static void take_signal(hk_job *job, int number)
     switch (number) {
     case SIGCHLD: return; /* it has ended the nap, which is enough */
     case SIGTSTP: stop(job); return;
-    case SIGCONT: hk_front_tell_all(job, HK_FRAME_SIGNAL, HK_SIGNAL_CONTINUE); return;
+    case SIGCONT: go_on(job); return;
+    case SIGWINCH: hk_front_tell_window(job); return;
     }
     if (job->phase < HK_ENDING) {
         hk_job_decide(job, HK_EXIT_SIGNAL + number);
@@ -401,6 +429,7 @@ static bool open_rank(hk_job *job, int rank, int link)
     hk_rank_state *state = &job->ranks[rank];
     /* A prompt of the only rank, or of the one at the terminal, is shown before its line ends. */
     bool live = launch->world_size == 1 || (rank == launch->stdin_rank && isatty(STDIN_FILENO));
+    bool lent = job->lends_terminal && rank == launch->stdin_rank;
     state->link = link;
     if (!open_copy(job, rank))
         return false;
@@ -408,9 +437,25 @@ static bool open_rank(hk_job *job, int rank, int link)
         state->streams[stream] = (hk_stream){.sink = job->streams[stream],
                                              .rank = rank,
                                              .copy = state->copy,
-                                             .tagged = launch->tag_output,
+                                             .tagged = launch->tag_output && !lent,
+                                             .verbatim = lent,
                                              .live = live};
     return true;
+}
+
+/* To one rank on another host, whose Ctrl-C then is its own affair: only to one that was meant. */
+static bool lends_terminal(const hk_job *job)
+{
+    const hk_launch *launch = job->launch;
+    int rank = launch->stdin_rank;
+    bool meant =
+        rank >= 0 && !launch->tag_output && (launch->stdin_named || launch->world_size == 1);
+    for (int i = 0; i < job->link_count && meant; i++) {
+        const hk_link *link = &job->links[i];
+        if (rank >= link->first && rank < link->first + link->host->ranks)
+            return !link->here && hk_terminal_is_here();
+    }
+    return false;
 }
 
 static bool open_ranks(hk_job *job)
@@ -423,6 +468,7 @@ static bool open_ranks(hk_job *job)
     }
     for (int i = 0, first = 0; i < job->link_count; first += launch->hosts.items[i++].ranks)
         open_link(job, i, first);
+    job->lends_terminal = lends_terminal(job);
     for (int i = 0; i < job->link_count; i++) {
         const hk_link *link = &job->links[i];
         for (int rank = link->first; rank < link->first + link->host->ranks; rank++) {
@@ -477,7 +523,12 @@ int hk_job_run(const hk_launch *launch)
 {
     hk_job job;
     int status = HK_EXIT_LAUNCHER;
-    if (open_job(&job, launch) && hk_front_start(&job)) {
+    bool open = open_job(&job, launch);
+    if (open && job.lends_terminal && !hk_terminal_open()) {
+        hk_complain("run", "The terminal could not be lent: %s.", strerror(errno));
+        open = false;
+    }
+    if (open && hk_front_start(&job)) {
         job.signals = hk_signals_catch();
         job.reads_input = reads_input(&job);
         enter(&job, HK_MEETING, MEETING_MS);
@@ -487,6 +538,8 @@ int hk_job_run(const hk_launch *launch)
             hk_link_hang_up(&job.links[i], job.hurried ? 0 : HANG_UP_MS);
         status = job.status;
     }
+    if (open && job.lends_terminal)
+        hk_terminal_close();
     close_job(&job);
     return status;
 }

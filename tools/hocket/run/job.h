@@ -48,6 +48,9 @@ typedef struct hk_job {
     bool lost;             /* an agent is, which nobody has looked at yet */
     bool broken;           /* everything must end now: the job cannot be what it should */
     bool hurried;          /* do not wait for whoever reads our output */
+    bool lends_terminal;   /* ours to the rank that reads standard input, on another host */
+    int interrupts;        /* Ctrl-C in a row, typed at a terminal that is lent */
+    int64_t interrupt_ms;  /* when the first of them was */
     bool reads_input;      /* our standard input is for ranks behind frames, and not at its end */
     int signals;           /* read end */
     int64_t next_ping_ms;
@@ -61,8 +64,14 @@ typedef struct hk_job {
 void hk_job_decide(hk_job *job, int status);
 void hk_job_say(hk_job *job, const char *format, ...) HK_WORDS_PRINTF(2, 3);
 
+/* The terminal: lent to the rank that has one, while it runs and we do; or not. */
+void hk_job_lend(hk_job *job, bool lent);
+
 /* Sends a frame to every agent that can be reached. */
 void hk_front_tell_all(hk_job *job, hk_frame_type type, uint32_t number);
+
+/* The size of the terminal that is lent. */
+void hk_front_tell_window(hk_job *job);
 
 /* Starts the agents; false after a complaint. */
 bool hk_front_start(hk_job *job);

@@ -25,6 +25,7 @@ typedef struct hk_launch {
     hk_list env;            /* K=V */
     const char *cwd;        /* NULL: where we are */
     int stdin_rank;         /* or HK_STDIN_NONE, HK_STDIN_ALL */
+    bool stdin_named;       /* the user has said which */
     bool terminal;          /* what stdin_rank writes to stderr reaches a terminal at once */
     char **program;         /* NULL-terminated */
     bool jaccl_ring;        /* MLX's jaccl along a ring */
@@ -44,12 +45,18 @@ typedef struct hk_rank_pipes {
     int in;       /* write end, or -1: it reads what the agent reads, or nothing */
 } hk_rank_pipes;
 
+/* What a rank's standard input is. TERMINAL: its output and error too, all of which are out then,
+ * and err is -1. */
+typedef enum hk_input { HK_INPUT_NONE, HK_INPUT_OURS, HK_INPUT_PIPE, HK_INPUT_TERMINAL } hk_input;
+
 /* Starts a rank of the plan in the environment env (hk_rank_environment's additions to ours) and
- * returns its pid, which is its process group's number too; *group gets it as well. inherits: it
- * reads the standard input of this process. piped: it gets a pipe instead. On failure: -1, having
- * put a sentence into why and the exit status that it calls for into *status. */
-pid_t hk_spawn(const hk_plan *plan, int rank, bool inherits, bool piped, hk_rank_pipes *pipes,
+ * returns its pid, which is its process group's number too; *group gets it as well. On failure: -1,
+ * having put a sentence into why and the exit status that it calls for into *status. */
+pid_t hk_spawn(const hk_plan *plan, int rank, hk_input input, hk_rank_pipes *pipes,
                volatile pid_t *group, char *why, size_t why_size, int *status);
+
+/* Gives a terminal, which is fd's other end, its size: rows and columns. */
+void hk_window_set(int fd, const uint32_t size[2]);
 
 /* Runs the whole job and returns its exit status. */
 int hk_job_run(const hk_launch *launch);

@@ -27,7 +27,7 @@ bool hk_sink_is_full(const hk_sink *sink)
     return sink->waiting.length >= HK_SINK_BYTES;
 }
 
-static void append(hk_sink *sink, const char *bytes, size_t length)
+static void append_verbatim(hk_sink *sink, const char *bytes, size_t length)
 {
     if (sink->error || length == 0)
         return;
@@ -36,6 +36,19 @@ static void append(hk_sink *sink, const char *bytes, size_t length)
         return;
     }
     sink->mid_line = bytes[length - 1] != '\n';
+}
+
+static void append(hk_sink *sink, const char *bytes, size_t length)
+{
+    const char *newline;
+    while (sink->raw && (newline = memchr(bytes, '\n', length)) != NULL) {
+        size_t line = (size_t)(newline - bytes);
+        append_verbatim(sink, bytes, line);
+        append_verbatim(sink, "\r\n", 2);
+        bytes += line + 1;
+        length -= line + 1;
+    }
+    append_verbatim(sink, bytes, length);
 }
 
 /* How much to write at once. A pipe that polls as writable takes PIPE_BUF bytes without blocking
@@ -148,7 +161,7 @@ static void hand_on(hk_stream *stream, size_t length)
             left -= line;
         }
     } else {
-        append(sink, bytes, left);
+        (stream->verbatim ? append_verbatim : append)(sink, bytes, left);
         sink->writer = stream;
     }
     stream->length -= length;

@@ -18,16 +18,18 @@ typedef struct hk_sink {
     hk_buffer waiting;  /* what is to be written */
     const void *writer; /* who wrote last */
     bool mid_line;      /* and whether that ended within a line */
+    bool raw;           /* to a terminal that goes down a line, but not to its beginning */
     int error;          /* errno of a write that failed: from then on all is dropped */
 } hk_sink;
 
 typedef struct hk_stream {
     hk_sink *sink;
     int rank;
-    int copy;    /* a file that gets all of it too, or -1 */
-    bool tagged; /* each line gets "[rank] " */
-    bool live;   /* do not wait for the end of the line: a person may be reading a prompt */
-    char *line;  /* what came and was not handed on; NULL until something comes */
+    int copy;      /* a file that gets all of it too, or -1 */
+    bool tagged;   /* each line gets "[rank] " */
+    bool verbatim; /* what a terminal has printed: not a byte more or less */
+    bool live;     /* do not wait for the end of the line: a person may be reading a prompt */
+    char *line;    /* what came and was not handed on; NULL until something comes */
     size_t length;
 } hk_stream;
 

@@ -160,6 +160,12 @@ bool hk_frame_numbers(const hk_frame *frame, uint32_t *numbers, size_t count)
     return true;
 }
 
+bool hk_window_read(const hk_frame *frame, uint32_t size[2])
+{
+    return frame->length == 8 && hk_frame_numbers(frame, size, 2) && size[0] >= 1 &&
+           size[0] <= UINT16_MAX && size[1] >= 1 && size[1] <= UINT16_MAX;
+}
+
 /* === Plans ==================================================================================== */
 
 static bool add_number(hk_buffer *buffer, uint32_t number)

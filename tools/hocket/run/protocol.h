@@ -60,6 +60,9 @@ typedef enum hk_frame_type {
     /* From the agent: */
     HK_FRAME_SEEN,   /* payload: hk_seen */
     HK_FRAME_DIALED, /* payload: hk_dialed */
+    /* To the agent, payload: rows, columns. Before the plan: who reads standard input has a
+     * terminal of that size; later: its size from now on. */
+    HK_FRAME_WINDOW,
     HK_FRAME_TYPES
 } hk_frame_type;
 
@@ -85,6 +88,9 @@ bool hk_frame_put(hk_buffer *out, hk_frame_type type, uint32_t number, const voi
 int hk_frame_next(const hk_buffer *in, hk_frame *frame);
 void hk_frame_drop(hk_buffer *in, const hk_frame *frame);
 
+/* The size of a terminal that a WINDOW has; false: that is none. */
+bool hk_window_read(const hk_frame *frame, uint32_t size[2]);
+
 /* One or two numbers as a payload. */
 bool hk_frame_put_numbers(hk_buffer *out, hk_frame_type type, uint32_t number,
                           const uint32_t *numbers, size_t count);
@@ -101,6 +107,7 @@ typedef struct hk_plan {
     const char *backend, *coordinator;
     const char *cwd; /* "" for none */
     char *secret;
+    uint32_t window[2];     /* of stdin_rank's terminal, by a frame of its own; 0: it has none */
     hk_list env;            /* K=V */
     hk_list program;        /* NULL-terminated */
     hk_list files;          /* K=CONTENT: K will be the path of a file with this content */

@@ -348,7 +348,8 @@ void hk_reach_close(hk_reach *reach)
  * ways with signals. Returns as fork does. */
 static pid_t split(hk_reach *reach)
 {
-    static const int signals[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
+    static const int signals[] = {SIGCHLD, SIGINT,  SIGTERM, SIGHUP,
+                                  SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH};
     pid_t agent = getpid(), child = fork();
     if (child != 0)
         return child;

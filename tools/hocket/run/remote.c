@@ -3,6 +3,7 @@
 #include "run/agent.h"
 #include "platform.h"
 #include "run/signals.h"
+#include "run/terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -58,6 +59,7 @@ static void be_agent(const hk_link *link, pipes *p, hk_link *others, int other_c
     }
     hk_fd_close(&p->to[1]);
     hk_fd_close(&p->from[0]);
+    hk_terminal_forget();
     setsid();
     hk_agent_start start = {
         .in = p->to[0], .out = p->from[1], .lifeline = -1, .here = true, .groups = link->groups};

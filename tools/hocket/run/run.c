@@ -77,7 +77,9 @@ static const hk_option options[] = {
      .kind = HK_OPTION_TEXT,
      .field = FIELD(stdin_rank),
      .value = "RANK|all|none",
-     .help = "the rank that reads standard input (0), or all; the others find it empty"},
+     .help = "the rank that reads standard input (0), or all; the others find it empty. A rank on "
+             "another host that is named so, or is the only one, has a terminal there where there "
+             "is one here"},
     {.name = "output-dir",
      .kind = HK_OPTION_TEXT,
      .field = FIELD(output_dir),
@@ -218,6 +220,7 @@ static int launch_program(const run_options *given, char **program)
         .timeout_s = given->timeout_s,
         .env = given->env,
         .cwd = given->cwd,
+        .stdin_named = given->stdin_rank != NULL,
         .terminal = isatty(STDIN_FILENO) && isatty(STDERR_FILENO),
         .program = program,
         .ssh = given->where.ssh ? given->where.ssh : "ssh",

@@ -24,7 +24,8 @@ static void on_signal(int number)
 
 int hk_signals_catch(void)
 {
-    static const int numbers[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
+    static const int numbers[] = {SIGCHLD, SIGINT,  SIGTERM, SIGHUP,
+                                  SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH};
     for (int end = 0; end < 2; end++)
         hk_fd_close(&signal_pipe[end]);
     if (!hk_pipe_make(signal_pipe))

@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
+#include <termios.h>
 #include <unistd.h>
 
 /* The ranks' secret goes to a descriptor that scripts do not use as one of theirs. */
@@ -147,18 +149,20 @@ static bool set_environment(const hk_plan *plan, int rank, int secret)
            setenv("HOCKET_SECRET_FILE", secret_path, 1) == 0;
 }
 
-static bool settle(const hk_plan *plan, int rank, bool inherits, pipes *p)
+static bool settle(const hk_plan *plan, int rank, hk_input kind, pipes *p)
 {
-    int input = STDIN_FILENO;
+    int input = STDIN_FILENO, output = p->out[1], error = p->err[1];
+    if (kind == HK_INPUT_TERMINAL)
+        output = error = p->in[0];
     if (p->in[0] >= 0)
         input = p->in[0];
-    else if (!inherits)
+    else if (kind != HK_INPUT_OURS)
         input = open("/dev/null", O_RDONLY);
     if (input < 0 || (input != STDIN_FILENO && dup2(input, STDIN_FILENO) < 0))
         return false;
-    if (input > STDERR_FILENO)
-        hk_fd_close(input == p->in[0] ? &p->in[0] : &input);
-    return dup2(p->out[1], STDOUT_FILENO) >= 0 && dup2(p->err[1], STDERR_FILENO) >= 0 &&
+    if (input > STDERR_FILENO && input != p->in[0])
+        close(input);
+    return dup2(output, STDOUT_FILENO) >= 0 && dup2(error, STDERR_FILENO) >= 0 &&
            fcntl(p->secret, F_SETFD, 0) == 0 && set_environment(plan, rank, p->secret);
 }
 
@@ -181,13 +185,21 @@ static bool change_folder(const hk_plan *plan)
     return !*plan->cwd || chdir(plan->cwd) == 0 || plan->folder_is_wish;
 }
 
-static void become(const hk_plan *plan, int rank, bool inherits, pipes *p, pid_t parent)
+/* A session of its own, for a terminal belongs to one; else a group of its own. */
+static bool stand_alone(hk_input input, const pipes *p)
 {
-    setpgid(0, 0);
+    if (input != HK_INPUT_TERMINAL)
+        return setpgid(0, 0) == 0;
+    return setsid() >= 0 && ioctl(p->in[0], TIOCSCTTY, 0) == 0;
+}
+
+static void become(const hk_plan *plan, int rank, hk_input input, pipes *p, pid_t parent)
+{
+    bool alone = stand_alone(input, p);
     hk_die_with_parent(parent);
     reset_signals();
     failure failure = {.step = STEP_SETTLE};
-    if (settle(plan, rank, inherits, p)) {
+    if (alone && settle(plan, rank, input, p)) {
         failure.step = STEP_MLX;
         if (!plan->mlx || hk_mlx_set())
             failure.step = STEP_FOLDER;
@@ -249,30 +261,59 @@ static bool started(int report, failure *failure)
     return got != (ssize_t)sizeof *failure;
 }
 
-/* What the child has only half of, before the fork. */
-static bool open_pipes(const hk_plan *plan, bool piped, pipes *p)
+void hk_window_set(int fd, const uint32_t size[2])
 {
-    if (!hk_pipe_make(p->out) || !hk_pipe_make(p->err) || !hk_pipe_make(p->report) ||
-        (piped && !hk_pipe_make(p->in)))
+    struct winsize window = {.ws_row = (unsigned short)size[0], .ws_col = (unsigned short)size[1]};
+    ioctl(fd, TIOCSWINSZ, &window);
+}
+
+/* The rank's end is in[0]; ours is there twice, to be read and to be written. */
+static bool open_terminal(const hk_plan *plan, pipes *p)
+{
+    int ours = posix_openpt(O_RDWR | O_NOCTTY);
+    const char *name = NULL;
+    if (ours >= 0 && grantpt(ours) == 0 && unlockpt(ours) == 0)
+        name = ptsname(ours);
+    if (name)
+        p->in[0] = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (p->in[0] >= 0) {
+        hk_window_set(p->in[0], plan->window);
+        p->in[1] = fcntl(ours, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        p->out[0] = fcntl(ours, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    }
+    int error = errno;
+    hk_fd_close(&ours);
+    errno = error;
+    return p->in[1] >= 0 && p->out[0] >= 0;
+}
+
+/* What the child has only half of, before the fork. */
+static bool open_pipes(const hk_plan *plan, hk_input input, pipes *p)
+{
+    bool open = input == HK_INPUT_TERMINAL ? open_terminal(plan, p)
+                                           : hk_pipe_make(p->out) && hk_pipe_make(p->err) &&
+                                                 (input != HK_INPUT_PIPE || hk_pipe_make(p->in));
+    if (!open || !hk_pipe_make(p->report))
         return false;
     p->secret = open_secret(plan->secret);
     return p->secret >= 0;
 }
 
-pid_t hk_spawn(const hk_plan *plan, int rank, bool inherits, bool piped, hk_rank_pipes *ends,
+pid_t hk_spawn(const hk_plan *plan, int rank, hk_input input, hk_rank_pipes *ends,
                volatile pid_t *group, char *why, size_t why_size, int *status)
 {
     pipes p = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1};
     failure failure = {.step = STEP_SETTLE};
     pid_t parent = getpid(), pid = -1;
-    if (open_pipes(plan, piped, &p))
+    if (open_pipes(plan, input, &p))
         pid = fork_blocked();
     failure.error = errno;
     if (pid == 0)
-        become(plan, rank, inherits, &p, parent);
+        become(plan, rank, input, &p, parent);
     bool running = false;
     if (pid > 0) {
-        setpgid(pid, pid); /* here too, so that the group exists whoever runs first */
+        if (input != HK_INPUT_TERMINAL)
+            setpgid(pid, pid); /* here too, so that the group exists whoever runs first */
         *group = pid;
         hk_fd_close(&p.report[1]);
         running = started(p.report[0], &failure);
