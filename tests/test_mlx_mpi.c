@@ -6,12 +6,13 @@
 #include "core/half.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define EXIT_STATUS 70  /* what docs/programs.md promises */
+#define EXIT_STATUS 70     /* what docs/programs.md promises */
 #define NOTICE_SECONDS 1.0 /* in which a death ends the others */
 #define ANY_TAG (-1)
 #define IN_PLACE ((void *)1)
@@ -35,7 +36,7 @@ static struct mpi {
     int (*type_commit)(handle *type);
     int (*op_create)(user_function *function, int commutes, handle *made);
     handle world, ops[3], types[ORACLE_DTYPES]; /* ops: sum, max, min */
-    handle half; /* two bytes, made here */
+    handle half;                                /* two bytes, made here */
 } mpi;
 
 static void *find(void *library, const char *name)
@@ -193,11 +194,8 @@ static void start(struct member *me)
 
 static void ranks(const struct harness_backend *backend, int n, member_body body)
 {
-    harness_run(&(struct harness_run){.backend = backend,
-                                      .size = n,
-                                      .body = body,
-                                      .processes = true,
-                                      .without_world = true});
+    harness_run(&(struct harness_run){
+        .backend = backend, .size = n, .body = body, .processes = true, .without_world = true});
 }
 
 /* === Values =================================================================================== */
@@ -309,8 +307,8 @@ static void start_again(struct member *me)
         before = made[HOCKET_FLOAT16][0];
         half = mpi.half;
         x = me->rank + 1;
-        CHECK_INT(0, mpi.all_reduce(IN_PLACE, &x, 1, mpi.types[HOCKET_INT32], mpi.ops[0],
-                                    mpi.world));
+        CHECK_INT(0,
+                  mpi.all_reduce(IN_PLACE, &x, 1, mpi.types[HOCKET_INT32], mpi.ops[0], mpi.world));
         CHECK_INT(me->size * (me->size + 1) / 2, x);
         mpi.finalize();
         mpi.finalize();
@@ -595,6 +593,36 @@ static void what_is_not_served_ends_all_ranks(void **state)
         ranks(tried % 2 ? &harness_tcp : &harness_shm, 3, judge_not_served);
 }
 
+/* Standard error is a pipe that is full and that nobody reads. */
+static void end_unheard(struct member *me)
+{
+    int fds[2], status = -1;
+    static const char filler[4096];
+    CHECK(pipe(fds) == 0 && fcntl(fds[1], F_SETFL, O_NONBLOCK) == 0);
+    while (write(fds[1], filler, sizeof filler) > 0)
+        ;
+    CHECK(fcntl(fds[1], F_SETFL, 0) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(fds[1], STDERR_FILENO);
+        alarm((unsigned)(20 * harness_slowness()));
+        start(me);
+        do_not_served(0);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    close(fds[0]);
+    close(fds[1]);
+    CHECK_THAT(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_STATUS, "its status was %#x",
+               (unsigned)status);
+}
+
+static void an_end_that_nobody_hears_is_one(void **state)
+{
+    (void)state;
+    ranks(&harness_shm, 2, end_unheard);
+}
+
 static void call_while_one_dies(struct member *me)
 {
     start(me);
@@ -731,6 +759,7 @@ int main(void)
         cmocka_unit_test(any_thread_may_call),
         cmocka_unit_test(a_forked_process_hurts_nobody),
         cmocka_unit_test(what_is_not_served_ends_all_ranks),
+        cmocka_unit_test(an_end_that_nobody_hears_is_one),
         cmocka_unit_test(a_death_ends_all_with_one_sentence),
         cmocka_unit_test(a_message_of_another_length_is_no_number),
         cmocka_unit_test(a_deadline_of_the_users_counts),

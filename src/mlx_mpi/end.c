@@ -2,12 +2,14 @@
  * a failure that was only returned would be a wrong number in the program's arrays. */
 #include "mlx_mpi/mpi.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define SENTENCE_MAX 2048
+#define SENTENCE_MAX 2048 /* and less than a pipe takes at once when it takes anything */
+#define WRITABLE_MS 300
 
 static atomic_flag ending = ATOMIC_FLAG_INIT;
 
@@ -20,8 +22,11 @@ static _Noreturn void end(char *text, size_t length)
             pause();
     }
     text[length] = '\n';
-    ssize_t written = write(STDERR_FILENO, text, length + 1);
-    (void)written;
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, WRITABLE_MS) == 1) { /* of a full pipe that nobody reads no room would come */
+        ssize_t written = write(STDERR_FILENO, text, length + 1);
+        (void)written;
+    }
     _exit(HK_MLX_MPI_EXIT);
 }
 
