@@ -33,11 +33,12 @@ missing_packages() {
 }
 
 # What only some of hocket is built from, or tested with: the modules for each MPI, hosts behind ssh or in
-# network namespaces.
+# network namespaces, the other shell that the command completes in.
 missing_extras() {
     [ "$(uname -s)" = Darwin ] || has ip || echo "iproute2 -"
     [ "$(uname -s)" = Darwin ] || has sshd || [ -x /usr/sbin/sshd ] || echo "openssh-server -"
     has ssh || echo "openssh-client -"
+    has zsh || echo "zsh zsh"
     has mpicc.openmpi || [ "$(uname -s)" = Darwin ] || printf '%s\n' "libopenmpi-dev -" "openmpi-bin -"
     has mpicc.mpich || [ "$(uname -s)" = Darwin ] || printf '%s\n' "libmpich-dev -" "mpich -"
     has mpicc || [ "$(uname -s)" != Darwin ] || echo "- open-mpi"
