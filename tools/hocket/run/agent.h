@@ -18,6 +18,11 @@ typedef struct hk_agent_start {
 /* The memory for groups; NULL with errno. It is never given back. */
 volatile pid_t *hk_agent_groups(void);
 
+/* Runs an agent in a process of its own, with a lifeline, and ends all that it leaves behind should
+ * it be killed; see guard.c. Returns its exit status; where the agent is here and a signal ended
+ * it, this process ends so too. Called in a process that has no other children. */
+int hk_guard_run(hk_agent_start *start);
+
 /* Kills what an agent that was killed has left in these groups. */
 void hk_agent_clean_up(const volatile pid_t *groups);
 

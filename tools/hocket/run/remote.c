@@ -63,7 +63,7 @@ static void be_agent(const hk_link *link, pipes *p, hk_link *others, int other_c
     setsid();
     hk_agent_start start = {
         .in = p->to[0], .out = p->from[1], .lifeline = -1, .here = true, .groups = link->groups};
-    exit(hk_agent_run(&start));
+    exit(hk_guard_run(&start));
 }
 
 /* === There ==================================================================================== */
