@@ -9,6 +9,8 @@
  * of a second is left out: TCP is still finding its pace, and queues are filling. */
 #include "run/reach.h"
 
+#include "run/signals.h"
+
 #include "run/launch.h"
 #include "platform.h"
 #include "wire/bytes.h"
@@ -348,13 +350,11 @@ void hk_reach_close(hk_reach *reach)
  * ways with signals. Returns as fork does. */
 static pid_t split(hk_reach *reach)
 {
-    static const int signals[] = {SIGCHLD, SIGINT,  SIGTERM, SIGHUP,
-                                  SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH};
-    pid_t agent = getpid(), child = fork();
+    pid_t agent = getpid(), child = hk_signals_fork();
     if (child != 0)
         return child;
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        signal(signals[i], SIG_DFL);
+    hk_signals_reset();
+    signal(SIGPIPE, SIG_IGN);
     hk_die_with_parent(agent);
     for (int i = 0; i < HK_REACH_FOREIGN; i++)
         hk_fd_close(&reach->foreign[i]);

@@ -2,6 +2,7 @@
 #include "run/launch.h"
 #include "run/mlx.h"
 #include "platform.h"
+#include "run/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -166,20 +167,6 @@ static bool settle(const hk_plan *plan, int rank, hk_input kind, pipes *p)
            fcntl(p->secret, F_SETFD, 0) == 0 && set_environment(plan, rank, p->secret);
 }
 
-/* The launcher's handlers must not run here: its descriptors are still open. */
-static void reset_signals(void)
-{
-    for (int number = 1; number < NSIG; number++) {
-        struct sigaction action;
-        if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-            signal(number, SIG_DFL);
-    }
-    signal(SIGPIPE, SIG_DFL); /* the launcher ignores it, and that would outlive exec */
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 static bool change_folder(const hk_plan *plan)
 {
     return !*plan->cwd || chdir(plan->cwd) == 0 || plan->folder_is_wish;
@@ -197,7 +184,7 @@ static void become(const hk_plan *plan, int rank, hk_input input, pipes *p, pid_
 {
     bool alone = stand_alone(input, p);
     hk_die_with_parent(parent);
-    reset_signals();
+    hk_signals_reset();
     failure failure = {.step = STEP_SETTLE};
     if (alone && settle(plan, rank, input, p)) {
         failure.step = STEP_MLX;
@@ -237,18 +224,6 @@ static int describe(const hk_plan *plan, int rank, failure failure, char *why, s
     }
     snprintf(why, size, "Rank %d could not be started: %s.", rank, reason);
     return HK_EXIT_LAUNCHER;
-}
-
-/* Forks with all signals blocked; they stay so in the child. */
-static pid_t fork_blocked(void)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before);
-    pid_t pid = fork();
-    if (pid != 0)
-        sigprocmask(SIG_SETMASK, &before, NULL);
-    return pid;
 }
 
 /* Waits until the child has become the program or says why not. */
@@ -306,7 +281,7 @@ pid_t hk_spawn(const hk_plan *plan, int rank, hk_input input, hk_rank_pipes *end
     failure failure = {.step = STEP_SETTLE};
     pid_t parent = getpid(), pid = -1;
     if (open_pipes(plan, input, &p))
-        pid = fork_blocked();
+        pid = hk_signals_fork();
     failure.error = errno;
     if (pid == 0)
         become(plan, rank, input, &p, parent);
