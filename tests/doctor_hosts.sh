@@ -91,6 +91,58 @@ test_no_hocket() {
     same "an agent that is lost" "$status $(grep -c '^127.0.0.2: ' out)" "1 1"
 }
 
+# other_kind NAME=VALUE: what `--hocket` is given so that 127.0.0.4 is a host of that kind.
+other_kind() {
+    cc -shared -fPIC -o host.so "$source/tests/shims/host.c" -ldl || return 1
+    cat >kind <<END
+#!/bin/sh
+case \$SSH_CONNECTION in *" 127.0.0.4 "*) export $1 LD_PRELOAD=$work/host.so ;; esac
+exec "$hocket" agent
+END
+    chmod +x kind
+}
+can_preload() {
+    [ "$(uname -s)" = Linux ] && [ -z "${HOCKET_SANITIZE:-}" ] && command -v cc >/dev/null && return
+    echo "doctor_hosts: skipped: no host of another kind here (Linux's LD_PRELOAD, no sanitizer, cc)"
+    return 1
+}
+
+test_clocks() {
+    can_preload || return 0
+    other_kind AHEAD_S=5
+    doctor $two,127.0.0.4 --hocket "$work/kind"
+    same "status of a clock ahead" "$status" 1
+    says "a clock ahead" "The clock of 127\.0\.0\.4 is [45]\.[0-9] s ahead of ours, give or take 0\.[0-9]{3} s\."
+    other_kind AHEAD_S=-3600
+    doctor $two,127.0.0.4 --hocket "$work/kind"
+    says "a clock behind" "The clock of 127\.0\.0\.4 is 3(600\.0|599\.9) s behind ours, give or take 0\.[0-9]{3} s\."
+    same "the others" "$(grep -c 'The clock of' out)" 1
+    says "its row" "127\.0\.0\.4 .* -3(600\.0|599\.9)[0-9]* s \+- .*"
+}
+
+test_late() {
+    can_preload || return 0
+    other_kind NAP_MS=20
+    doctor $two,127.0.0.5,127.0.0.4 --hocket "$work/kind" # most pairs must be well
+    same "status" "$status" 1
+    for pair in '2 to 4' '3 to 4' '5 to 4' '4 to 2' '4 to 3' '4 to 5'; do
+        says "late" "127\.0\.0\.${pair% to *} to 127\.0\.0\.${pair#* to } answers late: after [2-9][0-9](\.[0-9])? ms where the others take [0-9.]+\."
+    done
+    same "no others to others" "$(grep 'answers late' out | grep -vc '127\.0\.0\.4')" 0
+}
+
+test_ipv6() {
+    [ -s /proc/net/if_inet6 ] || { echo "doctor_hosts: skipped: there is no IPv6 here"; return 0; }
+    printf '[{"ssh": "host-a", "ips": ["::1"]}, {"ssh": "host-b", "ips": ["::1"]}]' >six
+    doctor --hostfile six
+    same "status" "$status $(tail -n 1 out)" "0 All is well."
+    same "addresses" "$(grep -cE '^host-[ab] .* ::1$' out)" 2
+    printf '[{"ssh": "host-a", "ips": ["::1"]}, {"ssh": "host-b", "ips": ["2001:db8::1"]}]' >six
+    doctor --hostfile six
+    same "status of an address of nobody" "$status" 1
+    says "an address of nobody" "host-a cannot reach host-b at 2001:db8::1: (Network is unreachable|No route to host|no answer within 3 s|Cannot assign requested address)\."
+}
+
 # A copy of the command has a name of its own, by which its processes are found. One host's agent never
 # answers, so that doctor waits.
 test_nothing_is_left() {

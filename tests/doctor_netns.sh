@@ -50,6 +50,56 @@ else
     echo "there is no tc or no tbf here, so no cable is slowed"
 fi
 
+# A second way from two to three, whose middle takes less than its ends believe, and says nothing of it. Large
+# packets must go one by one for that.
+echo "an MTU that is too large"
+narrowed=no
+narrow()
+{
+    local hub="$name-hub" i
+    ip -n "$hub" link add narrow type bridge && ip -n "$hub" link set narrow up || return 1
+    for i in 2 3; do
+        ip -n "$hub" link add "thin$i" mtu 600 type veth peer name other mtu 1500 netns "$name-$i" &&
+            ip -n "$hub" link set "thin$i" master narrow &&
+            ip -n "$hub" link set "thin$i" up &&
+            ip -n "$name-$i" link set other up gso_max_segs 1 || return 1
+    done
+    ip -n "$name-2" route add $three/32 dev other && ip -n "$name-3" route add $two/32 dev other
+}
+if narrow 2>/dev/null; then
+    doctor
+    if [ $status = 0 ]; then
+        echo "this kernel's veth takes packets above its MTU, so none is too large"
+    else
+        narrowed=yes
+        for pair in "$two cannot reach $three at $three" "$three cannot reach $two at $two"; do
+            says "$pair" "$pair: a connection opens and single bytes pass, but large messages do not \(is an MTU too large\?\)\."
+        done
+        [ "$(grep -c MTU "$work/out.0")" = 2 ] || fail "others have a wrong MTU"
+    fi
+    ip -n "$name-2" link del other
+    ip -n "$name-3" link del other
+else
+    echo "there is no second way here, or no gso_max_segs"
+fi
+
+echo "IPv6 addresses"
+for i in 1 2 3; do
+    ip -n "$name-$i" address add "fd00:79::1$i/64" dev cable nodad 2>/dev/null
+done
+printf '[{"ssh": "%s", "ips": ["fd00:79::11"]}, {"ssh": "%s", "ips": ["fd00:79::12"]}]' $one $two >"$work/six"
+if ip netns exec "$name-1" ping -6 -c 1 -W 2 fd00:79::12 >/dev/null 2>&1 ||
+    [ -n "$(ip -n "$name-1" -6 address show dev cable scope global)" ]; then
+    ip netns exec "$name-0" "$hocket" doctor --ssh "ssh -F $work/ssh_config" --hostfile "$work/six" \
+        >"$work/out.0" 2>"$work/out.1" </dev/null || fail "the status is $?"
+    for i in 1 2; do
+        says "host $i's address" "10\.79\.0\.1$i +.* fd00:79::1$i"
+    done
+    says "the end" "All is well\."
+else
+    echo "there is no IPv6 here"
+fi
+
 echo "a blocked way"
 ip -n "$name-1" route add unreachable $two/32
 doctor
@@ -84,5 +134,5 @@ for tries in $(seq $GONE_TRIES); do
 done
 [ -z "$left" ] || fail "processes are left: $left"
 
-[ "$failures" = 0 ] && echo "doctor says where it hurts (a slow cable: $slowed)"
+[ "$failures" = 0 ] && echo "doctor says where it hurts (a slow cable: $slowed, a wrong MTU: $narrowed)"
 [ "$failures" = 0 ]
