@@ -86,24 +86,30 @@ fi
 
 # --- mlx.launch ------------------------------------------------------------------------------------
 
-# Of the wheel that the build has, whose launcher is Python alone.
-python=$(command -v python3 || true)
+# Of the wheel that make deps has got for this Python. Where that is, it must work.
+source scripts/common.sh
+python=$(find_python || command -v python3 || true)
 mlx_launch() {
-    PYTHONPATH=$PWD/.deps/mlx-python "$python" -c \
+    PYTHONPATH=$PWD/$MLX_PYTHON "$python" -c \
         'import sys; from mlx._distributed_utils.launch import main; sys.exit(main())' "$@"
 }
 free_port() {
     "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
-if [ -n "$python" ] && mlx_launch --help >/dev/null 2>&1; then
+if [ -n "$python" ] && [ -d $MLX_PYTHON/mlx ]; then
     export -f mlx_launch
-    export python
-    port=$(free_port)
-    job mlx bash -c 'mlx_launch "$@"' _ -n 2 --backend ring --starting-port "$port" -- "$world" mlx
+    export python MLX_PYTHON
+    job mlx bash -c 'mlx_launch "$@"' _ -n 2 --backend ring --starting-port "$(free_port)" -- "$world" mlx
+    # Of jaccl the ranks take the devices' file and the coordinator, not the devices, which are not here.
+    printf '[{"ssh": "127.0.0.1", "ips": ["127.0.0.1"], "rdma": [null, "rdma_en2"]},
+             {"ssh": "127.0.0.1", "ips": ["127.0.0.1"], "rdma": ["rdma_en3", null]}]' >"$work/rdma.json"
+    job mlx-jaccl bash -c 'mlx_launch "$@"' _ --backend jaccl --hostfile "$work/rdma.json" \
+        --starting-port "$(free_port)" --env HOCKET_BACKEND=tcp -- "$world" mlx-jaccl
     wait
     ended mlx 2
+    ended mlx-jaccl 2
 else
-    skips+=("mlx.launch is not here: .deps/mlx-python has no MLX for this Python")
+    skips+=("mlx.launch is not here: make deps has got no MLX for Python into $MLX_PYTHON")
 fi
 
 # --- what torchrun, srun and mlx.launch's jaccl set ----------------------------------------------------------
