@@ -267,6 +267,38 @@ static void all_types_have_the_right_values(void **state)
     oracle_close();
 }
 
+/* A bfloat16 may have bits that as a float16 are no number, and the other way round. */
+static void try_extremes_of_halves(struct member *me)
+{
+    static const uint16_t bfloats[] = {0x7e00, 0x3f80, 0xfe00}, halves[] = {0x3c00, 0x7e00, 0xc000};
+    static const struct {
+        hocket_dtype dtype;
+        int op;
+        uint16_t wanted;
+    } cases[] = {{HOCKET_BFLOAT16, 1, 0x7e00},
+                 {HOCKET_BFLOAT16, 2, 0xfe00},
+                 {HOCKET_FLOAT16, 1, 0x7e00},
+                 {HOCKET_FLOAT16, 2, 0x7e00}};
+    start(me);
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        hocket_dtype dtype = cases[i].dtype;
+        for (int shift = 0; shift < 3; shift++) { /* whoever has it */
+            uint16_t x = (dtype == HOCKET_BFLOAT16 ? bfloats : halves)[(me->rank + shift) % 3];
+            handle reduction = made[dtype][cases[i].op];
+            CHECK_INT(0, mpi.all_reduce(IN_PLACE, &x, 1, mpi.half, reduction, mpi.world));
+            harness_note("%s %d", hocket_dtype_name(dtype), cases[i].op);
+            CHECK_INT(cases[i].wanted, x);
+        }
+    }
+    mpi.finalize();
+}
+
+static void the_two_halves_are_told_apart(void **state)
+{
+    (void)state;
+    ranks(&harness_shm, 3, try_extremes_of_halves);
+}
+
 static void try_unknown_functions(struct member *me)
 {
     handle nearly, last;
@@ -751,6 +783,7 @@ int main(void)
     load();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_types_have_the_right_values),
+        cmocka_unit_test(the_two_halves_are_told_apart),
         cmocka_unit_test(unknown_functions_are_called_as_they_are),
         cmocka_unit_test(it_can_be_started_again),
         cmocka_unit_test(without_a_launcher_there_is_a_world_of_one),

@@ -91,6 +91,17 @@ def test_rounding():
         check(mx.distributed.all_sum(x).item() == exact.item(), f"a small addend of {dtype} is lost")
 
 
+def test_large():
+    """The extremes of a bfloat16, which as bits of a float16 would be no numbers; and what is no number."""
+    for value, wanted in [(3e38, 3e38), (-3e38, -3e38), (float("nan"), None)]:
+        for who in range(size):
+            for dtype in [mx.bfloat16, mx.float32]:
+                x = mx.array([value if rank == who else 1.0]).astype(dtype)
+                got = (mx.distributed.all_min if value < 0 else mx.distributed.all_max)(x)
+                same = mx.isnan(got) if wanted is None else got == mx.array([wanted]).astype(dtype)
+                check(same.item(), f"{value} of rank {who} as {dtype}: {got.item()}")
+
+
 def test_all_gather():
     for dtype in INTEGERS + list(FLOATS) + [mx.bool_]:
         arrays = of_ranks(dtype, (2, 2, 4))
