@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 source scripts/common.sh
 
 has() { command -v "$1" >/dev/null 2>&1; }
+has_header() { echo "#include <$1>" | cc -E - >/dev/null 2>&1; }
 has_module() { has pkg-config && pkg-config --exists "$1"; }
 
 # libopenblas is opened at run time by this name, so no header or pkg-config file stands for it.
@@ -33,7 +34,8 @@ missing_packages() {
 }
 
 # What only some of hocket is built from, or tested with: the modules for each MPI, hosts behind ssh or in
-# network namespaces, the other shell that the command completes in.
+# network namespaces, the other shell that the command completes in, rdma-core's headers (hocket is built
+# without them; a test compares its own with them).
 missing_extras() {
     [ "$(uname -s)" = Darwin ] || has ip || echo "iproute2 -"
     [ "$(uname -s)" = Darwin ] || has sshd || [ -x /usr/sbin/sshd ] || echo "openssh-server -"
@@ -41,6 +43,7 @@ missing_extras() {
     has zsh || echo "zsh zsh"
     has mpicc.openmpi || [ "$(uname -s)" = Darwin ] || printf '%s\n' "libopenmpi-dev -" "openmpi-bin -"
     has mpicc.mpich || [ "$(uname -s)" = Darwin ] || printf '%s\n' "libmpich-dev -" "mpich -"
+    [ "$(uname -s)" = Darwin ] || has_header infiniband/verbs.h || echo "libibverbs-dev -"
     has mpicc || [ "$(uname -s)" != Darwin ] || echo "- open-mpi"
 }
 

@@ -11,7 +11,7 @@ source scripts/common.sh
 
 ZIG_VERSION=0.17.1
 OUT=build-portable
-ROOMS="src/core src/wire src/transport src/collective src/group src/graph"
+ROOMS="src/core src/wire src/transport src/transport/verbs src/collective src/group src/graph"
 JOBS=${JOBS:-2}
 
 python=$(find_python) || exit 1

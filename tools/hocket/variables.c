@@ -73,6 +73,15 @@ static const hk_term mlx[] = {
     {NULL, NULL},
 };
 
+static const hk_term rdma[] = {
+    {"HOCKET_VERBS_KIND",
+     "rc or uc: the kind of queue pair (reliable where both devices have it, else unreliable)"},
+    {"HOCKET_VERBS_LIBRARY", "the library to load for RDMA, instead of libibverbs.so.1 or librdma"},
+    {"HOCKET_VERBS_PROFILE",
+     "apple: take any RDMA device for one of Apple's, with their limits; for tests"},
+    {NULL, NULL},
+};
+
 static const hk_term launchers[] = {
     {"MLX_RANK", "mlx.launch: the rank. `hocket run` sets it for the backends on MLX's ring"},
     {"MLX_HOSTFILE",
@@ -131,6 +140,7 @@ const hk_section hk_variables[] = {
     {"Secrets", secrets},
     {"Finding faults", faults},
     {"MLX", mlx},
+    {"Devices for RDMA", rdma},
     {"Set by other launchers", launchers},
     {"The command", command},
     {NULL, NULL},
