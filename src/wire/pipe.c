@@ -3,6 +3,7 @@
 #include "core/random.h"
 #include "wire/bytes.h"
 #include "wire/socket.h"
+#include "wire/unsent.h"
 #include <errno.h>
 #include <poll.h>
 #include <sodium.h>
@@ -43,8 +44,17 @@ hocket_status hk_pipe_open(hk_pipe *pipe, int fd, const hk_peer *peer)
     return HOCKET_OK;
 }
 
+void hk_pipe_carry(hk_pipe *pipe, const hk_pipe_carrier *carrier, void *self)
+{
+    pipe->carrier = carrier;
+    pipe->carried = self;
+}
+
 void hk_pipe_close(hk_pipe *pipe)
 {
+    if (pipe->carrier != NULL)
+        pipe->carrier->close(pipe->carried);
+    pipe->carrier = NULL;
     hk_socket_close(pipe->fd);
     pipe->fd = -1;
     if (pipe->cipher == NULL)
@@ -57,6 +67,12 @@ void hk_pipe_close(hk_pipe *pipe)
 bool hk_pipe_holds(const hk_pipe *pipe)
 {
     return pipe->cipher != NULL && pipe->cipher->out.sealed_end > 0;
+}
+
+bool hk_pipe_unsent(const hk_pipe *pipe)
+{
+    return pipe->carrier != NULL ? pipe->carrier->unsent(pipe->carried)
+                                 : hk_socket_unsent(pipe->fd) > 0;
 }
 
 /* === Records ================================================================================= */
@@ -95,7 +111,7 @@ static bool unseal(direction *in)
     return true;
 }
 
-/* === The socket ============================================================================== */
+/* === Below: the socket, or what carries in its place ========================================== */
 
 #define NOTHING_SHARE 4 /* one stutter of so many moves nothing */
 #define CUT_BITS 16     /* the others up to 2 to this power, small ones as often as large ones */
@@ -130,21 +146,25 @@ static bool falter(hk_stutter *stutter, struct iovec first[HK_PIPE_PARTS],
     return used > 0;
 }
 
-static ssize_t socket_write(hk_pipe *pipe, const struct iovec *parts, int count)
+static ssize_t write_below(hk_pipe *pipe, const struct iovec *parts, int count)
 {
     struct iovec first[HK_PIPE_PARTS];
     if (pipe->stutter.chance > 0 && !falter(&pipe->stutter, first, &parts, &count))
         return -1;
+    if (pipe->carrier != NULL)
+        return pipe->carrier->write(pipe->carried, parts, count);
     struct msghdr message = {.msg_iov = (struct iovec *)parts};
     message.msg_iovlen = (__typeof__(message.msg_iovlen))count;
     return sendmsg(pipe->fd, &message, HK_SEND_FLAGS);
 }
 
-static ssize_t socket_read(hk_pipe *pipe, const struct iovec *parts, int count)
+static ssize_t read_below(hk_pipe *pipe, const struct iovec *parts, int count)
 {
     struct iovec first[HK_PIPE_PARTS];
     if (pipe->stutter.chance > 0 && !falter(&pipe->stutter, first, &parts, &count))
         return -1;
+    if (pipe->carrier != NULL)
+        return pipe->carrier->read(pipe->carried, parts, count);
     if (count == 1) /* the kernel's shorter way */
         return recv(pipe->fd, parts->iov_base, parts->iov_len, 0);
     return readv(pipe->fd, parts, count);
@@ -167,7 +187,7 @@ static void gather(direction *out, const struct iovec *parts, int count)
 ssize_t hk_pipe_write(hk_pipe *pipe, const struct iovec *parts, int count)
 {
     if (pipe->cipher == NULL)
-        return socket_write(pipe, parts, count);
+        return write_below(pipe, parts, count);
     direction *out = &pipe->cipher->out;
     if (out->sealed_end == 0) {
         gather(out, parts, count);
@@ -175,7 +195,7 @@ ssize_t hk_pipe_write(hk_pipe *pipe, const struct iovec *parts, int count)
     }
     while (out->sealed_begin < out->sealed_end) {
         struct iovec rest = {out->sealed + out->sealed_begin, out->sealed_end - out->sealed_begin};
-        ssize_t sent = socket_write(pipe, &rest, 1);
+        ssize_t sent = write_below(pipe, &rest, 1);
         if (sent < 0)
             return -1;
         out->sealed_begin += (size_t)sent;
@@ -222,7 +242,7 @@ static ssize_t read_record(hk_pipe *pipe)
         if (length > LENGTH_BYTES && in->sealed_end == length)
             return (ssize_t)length;
         struct iovec rest = {in->sealed + in->sealed_end, length - in->sealed_end};
-        ssize_t got = socket_read(pipe, &rest, 1);
+        ssize_t got = read_below(pipe, &rest, 1);
         if (got <= 0)
             return got;
         in->sealed_end += (size_t)got;
@@ -232,7 +252,7 @@ static ssize_t read_record(hk_pipe *pipe)
 ssize_t hk_pipe_read(hk_pipe *pipe, const struct iovec *parts, int count)
 {
     if (pipe->cipher == NULL)
-        return socket_read(pipe, parts, count);
+        return read_below(pipe, parts, count);
     direction *in = &pipe->cipher->in;
     if (in->plain_begin == in->plain_end) {
         ssize_t got = read_record(pipe);
