@@ -163,6 +163,99 @@ hocket_status hk_devices_count(const char *path, int *ranks)
     return read_file(path, take_devices, ranks);
 }
 
+/* === A row of it ============================================================================== */
+
+typedef struct wanted_row {
+    int ranks, rank;
+    hk_wires *row;
+} wanted_row;
+
+static int wires_in(const cJSON *cell)
+{
+    return cJSON_IsArray(cell) ? cJSON_GetArraySize(cell) : cJSON_IsString(cell) ? 1 : 0;
+}
+
+static hocket_status add_wire(const cJSON *entry, const char *path, int from, int to,
+                              hk_wires *wires)
+{
+    const char *name = cJSON_GetStringValue(entry);
+    if (name == NULL || name[0] == '\0' || strlen(name) >= HK_DEVICE_NAME_MAX)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "the file of devices %.256s: what faces rank %d on rank %d is neither null "
+                       "nor the name of a device nor a list of them",
+                       path, to, from);
+    memcpy(wires->names[wires->count++], name, strlen(name) + 1);
+    return HOCKET_OK;
+}
+
+static hocket_status take_cell(const cJSON *cell, const char *path, int from, int to,
+                               hk_wires *wires)
+{
+    wires->count = 0;
+    if (cJSON_IsNull(cell))
+        return HOCKET_OK;
+    if (!cJSON_IsArray(cell))
+        return add_wire(cell, path, from, to, wires);
+    if (cJSON_GetArraySize(cell) > HK_WIRES_MAX)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "the file of devices %.256s: rank %d has more than %d wires to rank %d",
+                       path, from, HK_WIRES_MAX, to);
+    const cJSON *entry;
+    hocket_status status = HOCKET_OK;
+    cJSON_ArrayForEach(entry, cell)
+    {
+        if (status == HOCKET_OK)
+            status = add_wire(entry, path, from, to, wires);
+    }
+    return status;
+}
+
+static hocket_status take_cells(const cJSON *root, const char *path, const wanted_row *wanted)
+{
+    const cJSON *row = cJSON_GetArrayItem(root, wanted->rank);
+    for (int to = 0; to < wanted->ranks; to++) {
+        const cJSON *cell = cJSON_GetArrayItem(row, to);
+        const cJSON *back = cJSON_GetArrayItem(cJSON_GetArrayItem(root, to), wanted->rank);
+        hocket_status status = take_cell(cell, path, wanted->rank, to, &wanted->row[to]);
+        if (status != HOCKET_OK)
+            return status;
+        if (to == wanted->rank && wanted->row[to].count > 0)
+            return hk_fail(HOCKET_ERR_INVALID, "the file of devices %.256s: rank %d faces itself",
+                           path, to);
+        if (wires_in(back) != wanted->row[to].count)
+            return hk_fail(HOCKET_ERR_INVALID,
+                           "the file of devices %.256s: rank %d has %d wires to rank %d, which has "
+                           "%d back",
+                           path, wanted->rank, wanted->row[to].count, to, wires_in(back));
+    }
+    return HOCKET_OK;
+}
+
+static hocket_status take_row(const char *json, size_t length, const char *path, void *result)
+{
+    const wanted_row *wanted = result;
+    int ranks;
+    hocket_status status = take_devices(json, length, path, &ranks);
+    if (status != HOCKET_OK)
+        return status;
+    if (ranks != wanted->ranks)
+        return hk_fail(HOCKET_ERR_INVALID,
+                       "the file of devices %.256s is for %d ranks, and there are %d", path, ranks,
+                       wanted->ranks);
+    cJSON *root = cJSON_ParseWithLength(json, length);
+    if (root == NULL)
+        return hk_fail_memory(length, "the file of devices");
+    status = take_cells(root, path, wanted);
+    cJSON_Delete(root);
+    return status;
+}
+
+hocket_status hk_devices_row(const char *path, int ranks, int rank, hk_wires *row)
+{
+    wanted_row wanted = {.ranks = ranks, .rank = rank, .row = row};
+    return read_file(path, take_row, &wanted);
+}
+
 void hk_hostfile_close(hk_hostfile *hostfile)
 {
     for (int r = 0; r < hostfile->rank_count; r++) {

@@ -36,6 +36,21 @@ hocket_status hk_hostfile_read(const char *path, hk_hostfile *hostfile);
  * it cannot be read. */
 hocket_status hk_devices_count(const char *path, int *ranks);
 
+#define HK_DEVICE_NAME_MAX 64 /* with its NUL */
+#define HK_WIRES_MAX 4        /* between two ranks */
+
+/* The devices on one rank that face another: null is none, a name is one, a list is several wires.
+ */
+typedef struct hk_wires {
+    int count;
+    char names[HK_WIRES_MAX][HK_DEVICE_NAME_MAX];
+} hk_wires;
+
+/* The row of that rank, of a file of devices for so many ranks: row[r] faces rank r. INVALID: no
+ * such file, no such number of ranks, a rank that faces itself, or two that do not face each other
+ * by as many wires; SYSTEM: it cannot be read. */
+hocket_status hk_devices_row(const char *path, int ranks, int rank, hk_wires *row);
+
 /* A zeroed or closed hostfile is fine. */
 void hk_hostfile_close(hk_hostfile *hostfile);
 

@@ -264,40 +264,68 @@ hocket_status hk_links_init(hk_links *t, const hk_meeting *meeting, int more_pol
     return make_alarm(t);
 }
 
-hocket_status hk_links_meet(hk_meeting *meeting, bool *encrypt, hk_mesh_end *ends)
+static hocket_status open_pipe(hk_pipe *pipe, hk_mesh_end *end, bool encrypt)
 {
-    return hk_mesh_open(meeting, BUFFER_BYTES, encrypt, ends);
-}
-
-hocket_status hk_links_adopt(hk_links *t, int rank, hk_mesh_end *end, bool encrypt,
-                             const char *fault, const hk_pipe_carrier *carrier, void *carried)
-{
-    hk_pipe pipe = {.fd = end->fd};
+    int fd = end->fd;
     end->fd = -1;
-    if (carrier == NULL)
-        hk_socket_widen(pipe.fd, ROOM_BYTES);
-    hocket_status status = hk_pipe_open(&pipe, pipe.fd, encrypt ? &end->peer : NULL);
-    hk_pipe_carry(&pipe, carrier, carried);
-    if (status == HOCKET_OK && fault[0] != '\0')
-        status = hk_fault_stutter(fault, t->rank, rank, &pipe.stutter);
-    if (status == HOCKET_OK)
-        status = hk_link_open(&t->links[rank], pipe, rank, &t->box, &t->gone[rank]);
+    hk_socket_widen(fd, ROOM_BYTES);
+    hocket_status status = hk_pipe_open(pipe, fd, encrypt ? &end->peer : NULL);
     if (status != HOCKET_OK)
-        hk_pipe_close(&pipe);
+        hk_socket_close(fd);
     return status;
 }
 
-hocket_status hk_links_adopt_rest(hk_links *t, hk_mesh_end *ends, bool encrypt, const char *fault,
-                                  hocket_status status)
+void hk_links_close_pipes(const hk_links *t, hk_pipe *pipes)
 {
-    for (int i = 0; i < t->size; i++) {
-        if (ends[i].fd < 0)
+    for (int i = 0; i < t->size; i++)
+        hk_pipe_close(&pipes[i]);
+}
+
+hocket_status hk_links_meet(const hk_links *t, hk_meeting *meeting, const hk_settings *settings,
+                            hk_pipe *pipes)
+{
+    bool encrypt = settings->encrypt;
+    hk_mesh_end *ends = calloc((size_t)t->size, sizeof *ends);
+    for (int i = 0; i < t->size; i++)
+        pipes[i] = (hk_pipe){.fd = -1};
+    if (ends == NULL)
+        return hk_fail_memory((size_t)t->size * sizeof *ends, "connections");
+    hocket_status status = hk_mesh_open(meeting, BUFFER_BYTES, &encrypt, ends);
+    bool open = status == HOCKET_OK;
+    for (int i = 0; i < t->size && open; i++) {
+        if (i == t->rank)
             continue;
         if (status == HOCKET_OK)
-            status = hk_links_adopt(t, i, &ends[i], encrypt, fault, NULL, NULL);
+            status = open_pipe(&pipes[i], &ends[i], encrypt);
         else
             hk_socket_close(ends[i].fd);
     }
     sodium_memzero(ends, (size_t)t->size * sizeof *ends);
+    free(ends);
+    if (status != HOCKET_OK)
+        hk_links_close_pipes(t, pipes);
+    return status;
+}
+
+static hocket_status adopt(hk_links *t, int rank, hk_pipe *pipe, const char *fault)
+{
+    hocket_status status = HOCKET_OK;
+    if (fault[0] != '\0')
+        status = hk_fault_stutter(fault, t->rank, rank, &pipe->stutter);
+    if (status == HOCKET_OK)
+        status = hk_link_open(&t->links[rank], *pipe, rank, &t->box, &t->gone[rank]);
+    if (status == HOCKET_OK)
+        *pipe = (hk_pipe){.fd = -1};
+    return status;
+}
+
+hocket_status hk_links_adopt(hk_links *t, hk_pipe *pipes, const char *fault)
+{
+    hocket_status status = HOCKET_OK;
+    for (int i = 0; i < t->size && status == HOCKET_OK; i++)
+        if (pipes[i].fd >= 0)
+            status = adopt(t, i, &pipes[i], fault);
+    if (status != HOCKET_OK)
+        hk_links_close_pipes(t, pipes);
     return status;
 }

@@ -4,8 +4,8 @@
  *     typedef struct mine { hk_links links; ... } mine;
  *
  *     hk_links_init(&mine->links, meeting, 0);
- *     hk_links_meet(meeting, &encrypt, ends);                  one proven connection to each rank
- *     hk_links_adopt(&mine->links, rank, &ends[rank], ...);    each becomes a link
+ *     hk_links_meet(&mine->links, meeting, settings, pipes);
+ *     hk_links_adopt(&mine->links, pipes, settings->fault);
  *
  * Under the endpoint's lock, like all of a transport; hk_links_wake is the exception.
  */
@@ -38,19 +38,14 @@ typedef struct hk_links {
 hocket_status hk_links_init(hk_links *links, const hk_meeting *meeting, int more_polls);
 void hk_links_fini(hk_links *links);
 
-/* Collective: hk_mesh_open. ends: world size. */
-hocket_status hk_links_meet(hk_meeting *meeting, bool *encrypt, hk_mesh_end *ends);
+/* Collective: one proven connection to each rank, as a pipe, sealed where a rank asks for that.
+ * pipes: world size; this rank's own is closed, and on failure all are. */
+hocket_status hk_links_meet(const hk_links *links, hk_meeting *meeting, const hk_settings *settings,
+                            hk_pipe *pipes);
+void hk_links_close_pipes(const hk_links *links, hk_pipe *pipes);
 
-/* Takes the connection over, also on failure. carrier NULL: the bytes go by the connection itself;
- * else it is closed with the link, also on failure. fault: HOCKET_FAULT, or "". */
-hocket_status hk_links_adopt(hk_links *links, int rank, hk_mesh_end *end, bool encrypt,
-                             const char *fault, const hk_pipe_carrier *carrier, void *carried);
-
-/* hk_links_adopt for all that have not been adopted yet (their fd is not -1), by the connections
- * alone, and wipes the ends. status: what came before; not HOCKET_OK: the connections are closed.
- */
-hocket_status hk_links_adopt_rest(hk_links *links, hk_mesh_end *ends, bool encrypt,
-                                  const char *fault, hocket_status status);
+/* The pipes become links; on failure all are closed. fault: HOCKET_FAULT, or "". */
+hocket_status hk_links_adopt(hk_links *links, hk_pipe *pipes, const char *fault);
 
 /* Writes out what was promised, says that no more comes and reads until the peers have it all; each
  * for a moment only. progress: the owner's. */

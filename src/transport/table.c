@@ -81,13 +81,12 @@ static const hk_backend hk_backend_mlx = {.name = "mlx",
                                           .available = mlx_available,
                                           .open = mlx_open};
 static const hk_backend absent[] = {
-    {.name = "verbs", .meets = true, .available = not_built, .open = cannot_open},
     {.name = "nccl", .meets = true, .available = not_built, .open = cannot_open},
 };
 
 static const hk_backend *const backends[] = {
-    &hk_backend_local, &hk_backend_tcp, &hk_backend_shm, &hk_backend_mlx,
-    &hk_backend_mpi,   &absent[0],      &absent[1],
+    &hk_backend_local, &hk_backend_tcp, &hk_backend_shm, &hk_backend_verbs,
+    &hk_backend_mlx,   &hk_backend_mpi, &absent[0],
 };
 
 /* === Looking up ============================================================================== */

@@ -35,6 +35,7 @@ typedef struct hk_backend {
 extern const hk_backend hk_backend_local;
 extern const hk_backend hk_backend_tcp;
 extern const hk_backend hk_backend_shm;
+extern const hk_backend hk_backend_verbs;
 extern const hk_backend hk_backend_mpi; /* where the process runs under an MPI that has a module */
 
 /* INVALID, with the names that there are, when that is none. */

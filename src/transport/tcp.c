@@ -31,14 +31,13 @@ const hocket_transport hk_tcp_transport = {
 
 static hocket_status join_mesh(hk_links *links, hk_meeting *meeting, const hk_settings *settings)
 {
-    bool encrypt = settings->encrypt;
-    hk_mesh_end *ends = calloc((size_t)links->size, sizeof *ends);
-    if (ends == NULL)
-        return hk_fail_memory((size_t)links->size * sizeof *ends, "connections");
-    hocket_status status = hk_links_meet(meeting, &encrypt, ends);
+    hk_pipe *pipes = calloc((size_t)links->size, sizeof *pipes);
+    if (pipes == NULL)
+        return hk_fail_memory((size_t)links->size * sizeof *pipes, "connections");
+    hocket_status status = hk_links_meet(links, meeting, settings, pipes);
     if (status == HOCKET_OK)
-        status = hk_links_adopt_rest(links, ends, encrypt, settings->fault, status);
-    free(ends);
+        status = hk_links_adopt(links, pipes, settings->fault);
+    free(pipes);
     return status;
 }
 

@@ -14,6 +14,9 @@
 #define APPLE_REGIONS 100
 #define APPLE_DEPTH 1023
 
+#define HOPS 64
+#define APPLE_HOPS 1 /* a cable */
+
 /* === Words ==================================================================================== */
 
 const char *hk_verbs_state_text(uint32_t state)
@@ -158,6 +161,7 @@ static void apply_profile(hk_verbs_device *device)
     bool apple = profile != NULL && strcmp(profile, "apple") == 0;
 #ifdef __APPLE__
     device->whole = true;
+    device->hop_limit = APPLE_HOPS;
 #endif
     if (!apple)
         return;
@@ -186,6 +190,7 @@ static hocket_status look_at(const hk_verbs_library *library, hk_ibv_context *co
     device->max_depth = attr.max_qp_wr;
     device->max_mr_bytes = attr.max_mr_size;
     device->max_message = UINT32_MAX;
+    device->hop_limit = HOPS;
     hocket_status status = HOCKET_OK;
     for (int i = 1; i <= attr.phys_port_cnt && i <= HK_VERBS_PORTS_MAX && status == HOCKET_OK; i++)
         status = look_at_port(library, context, device, i);
@@ -222,6 +227,17 @@ static hocket_status get_list(const hk_verbs_library **library, hk_ibv_device **
                    "(ib_uverbs and the adapter's) are not loaded; `rdma link add rxe0 type rxe "
                    "netdev eth0` makes one of an Ethernet interface");
 #endif
+}
+
+hocket_status hk_verbs_available(void)
+{
+    const hk_verbs_library *library;
+    hk_ibv_device **list;
+    int count;
+    hocket_status status = get_list(&library, &list, &count);
+    if (status == HOCKET_OK)
+        library->free_device_list(list);
+    return status;
 }
 
 static void take_name(const hk_verbs_library *library, hk_ibv_device *handle,

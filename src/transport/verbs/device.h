@@ -41,8 +41,12 @@ typedef struct hk_verbs_device {
     uint64_t max_mr_bytes;
     uint32_t max_message; /* bytes of one SEND, the least of the ports' */
     bool rc, uc;          /* kinds of queue pair that it makes */
+    uint8_t hop_limit;    /* for the packets */
     bool whole;           /* a SEND spans as many frames as the RECV that it meets */
 } hk_verbs_device;
+
+/* Whether the library is here and lists a device; looks at none. UNAVAILABLE. */
+hocket_status hk_verbs_available(void);
 
 /* All devices of this host, to be freed with free(). UNAVAILABLE: there is no library, or no
  * device, with what is likely to be missing. */
