@@ -8,8 +8,8 @@ BUILD = cmake --preset $(1) >/dev/null && \
         MAKEFLAGS=--no-print-directory cmake --build --preset $(1) -j$(JOBS)
 
 .PHONY: all debug asan ubsan tsan deps demo demo-mlp parity check check-debug check-asan check-ubsan \
-        check-tsan check-portable check-guest chaos bench-mismatch bench-mlx bench-peers bench-scale fuzz install format \
-        clean help
+        check-tsan check-portable check-guest check-rdma chaos bench-mismatch bench-mlx bench-peers bench-scale \
+        fuzz install format clean help
 
 all: ## build/bin/hocket, build/lib/libhocket.so and, where MLX is, build/lib/libhocket-mlx.so
 	@$(call BUILD,release)
@@ -56,7 +56,10 @@ check-portable: deps ## cross-compile for aarch64 Linux and macOS
 	@scripts/portable.sh
 
 check-guest: all ## loss, delay and reordering by netem between three hosts, in a guest under QEMU
-	@tests/guest/run.sh || [ $$? = 77 ]
+	@tests/guest/run.sh tests/guest/weather.sh || [ $$? = 77 ]
+
+check-rdma: all ## RDMA over soft-RoCE devices, in the same guest
+	@HOCKET_GUEST_CPUS=2 tests/guest/run.sh tests/rdma-vm/rdma.sh || [ $$? = 77 ]
 
 fuzz: ## fuzz with clang: TARGET=name for one of tests/fuzz, FUZZ_SECONDS=60 for each
 	@scripts/fuzz.sh "$(TARGET)" "$(FUZZ_SECONDS)"

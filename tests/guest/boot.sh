@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # boot.sh SCRIPT [NAME=VALUE...]: boots the guest that setup.sh made, in software emulation, runs
-# SCRIPT in it as root with those variables set, and exits with its status; 125 when the guest did
-# not come to say one. The guest sees the host's files at their paths; what it changes is gone
+# SCRIPT in it as root, in this tree, with those variables set, and exits with its status; 125 when the
+# guest did not come to say one. The guest sees the host's files at their paths; what it changes is gone
 # afterwards.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -14,6 +14,7 @@ trap 'rm -rf "$exchange"' EXIT
     for setting in "${@:2}"; do
         printf 'export %q\n' "$setting"
     done
+    printf 'cd %q\n' "$PWD"
     cat "$1"
 } >"$exchange/script.sh"
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Loss, delay and reordering on the links between three ranks, in a guest whose kernel has netem.
-# The last line is the count that CI reads; exits with 77, saying why, where there can be no guest.
+# run.sh SCRIPT [NAME=VALUE...]: runs a script of tests in the guest, with the build to be tested in
+# HOCKET_BUILD_DIR. The last line is the count that CI reads; exits with 77, saying why, where there
+# can be no guest.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 build=$(realpath "${HOCKET_BUILD_DIR:-build}")
@@ -19,7 +20,7 @@ elif [ $status != 0 ]; then
     exit 1
 fi
 
-tests/guest/boot.sh tests/guest/weather.sh "HOCKET_BUILD_DIR=$build" | tee "$log"
+tests/guest/boot.sh "$1" "HOCKET_BUILD_DIR=$build" "${@:2}" | tee "$log"
 status=${PIPESTATUS[0]}
 [ $status != 125 ] || echo "0 passed, 1 failed, 0 skipped"    # the guest did not come to count
 exit $status

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Gets what the guest is made of: QEMU and busybox from apt, Debian's stock kernel unpacked (never
-# installed) into ${HOCKET_GUEST_DIR:-.deps/guest}, and an initrd of busybox, the init beside this
-# file and the kernel's modules for 9p, overlays, veth, bridges and netem. With everything in place
-# it only makes the initrd again. Exits with 77, saying why, where that cannot be had.
+# Gets what the guest is made of: QEMU, busybox and the RDMA library from apt, Debian's stock kernel
+# unpacked (never installed) into ${HOCKET_GUEST_DIR:-.deps/guest}, and an initrd of busybox, the init
+# beside this file and the kernel's modules for 9p, overlays, veth, bridges, netem and soft-RoCE. With
+# everything in place it only makes the initrd again. Exits with 77, saying why, where that cannot be
+# had.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -12,7 +13,9 @@ cd "$HOCKET_GUEST_DIR"
 # In the order of loading: each after those it needs.
 MODULES="virtio/virtio_ring virtio/virtio virtio/virtio_pci_modern_dev virtio/virtio_pci_legacy_dev
          virtio/virtio_pci netfs/netfs fscache/fscache 9p/9pnet 9p/9pnet_virtio fs/9p/9p
-         overlayfs/overlay net/veth llc/llc 802/stp bridge/bridge sched/sch_netem"
+         overlayfs/overlay net/veth llc/llc 802/stp bridge/bridge sched/sch_netem
+         crypto/crc32_generic ipv4/udp_tunnel ipv6/ip6_udp_tunnel infiniband/core/ib_core
+         infiniband/core/ib_uverbs infiniband/sw/rxe/rdma_rxe"
 
 skip() {
     echo "skipped: $1"
@@ -23,7 +26,8 @@ skip() {
 
 has_tools() {
     command -v qemu-system-x86_64 && command -v ip && command -v tc && command -v cpio &&
-        command -v xz && busybox sh -c :
+        command -v xz && command -v ibv_rc_pingpong && busybox sh -c : &&
+        [ -e /etc/libibverbs.d/rxe.driver ]
 } >/dev/null 2>&1
 
 get_tools() {
@@ -31,7 +35,7 @@ get_tools() {
     [ "$(id -u)" = 0 ] || skip "installing QEMU needs root"
     apt-get update -q || true    # an old list may still know the packages
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-        qemu-system-x86 busybox-static iproute2 cpio xz-utils ||
+        qemu-system-x86 busybox-static iproute2 cpio xz-utils ibverbs-utils ibverbs-providers ||
         skip "apt-get could not install QEMU"
 }
 

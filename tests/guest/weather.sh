@@ -4,12 +4,10 @@
 # arrives any more is a failure, and the deadline says which. Prints a line for each case and the
 # count of them.
 set -u
+. tests/guest/cases.bash
 
 worker="$HOCKET_BUILD_DIR/tests/programs/worker"
-work=$(mktemp -d)
 port=7700
-passed=0
-failed=0
 
 # Emulation is about ten times slower than a processor: what must happen within a second of the
 # deadline may take so many.
@@ -65,20 +63,6 @@ start()
     done
 }
 
-now()
-{
-    cut -d' ' -f1 /proc/uptime
-}
-
-# says RANK WORDS: the rank's line has the words.
-says()
-{
-    case "$(cat "$work/out.$1")" in
-    *"$2"*) ;;
-    *) echo "  rank $1 should say \"$2\""; return 1 ;;
-    esac
-}
-
 # waited LEAST MOST RANK: the call that failed took the rank so many seconds, by its own clock:
 # putting the weather up takes the guest a second or two.
 waited()
@@ -88,21 +72,6 @@ waited()
             { good = $1 >= least && $1 <= most
               printf "  rank %d waited %.2f s, should be %s to %s\n", rank, $1, least, most }
             END { exit !good }'
-}
-
-# report NAME BEGAN WRONG: counts the case.
-report()
-{
-    local took
-    took=$(awk -v a="$2" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }')
-    if [ "$3" = 0 ]; then
-        passed=$((passed + 1))
-        echo "ok      $1 ($took s)"
-    else
-        failed=$((failed + 1))
-        echo "FAILED  $1 ($took s)"
-        cat "$work"/out.*
-    fi
 }
 
 # mends LOSES NETEM...: under this weather, everywhere, all ranks end with right sums; LOSES is yes
@@ -153,6 +122,4 @@ mends no delay 20ms 5ms
 mends yes loss 5%
 mends yes loss 5% delay 2ms reorder 25% duplicate 1%
 falls_silent
-
-echo "$passed passed, $failed failed, 0 skipped"
-[ "$failed" = 0 ]
+close_count
