@@ -36,6 +36,15 @@ static bool has_vanished(const char *name)
     return access(path, F_OK) == 0;
 }
 
+/* Once: later, those that are open read their names. */
+static void name_devices(void)
+{
+    for (int i = 0; i < FAKE_DEVICES && devices[i].name[0] == '\0'; i++) {
+        snprintf(devices[i].name, sizeof devices[i].name, "fake%d", i);
+        devices[i].index = i;
+    }
+}
+
 FAKE_API hk_ibv_device **ibv_get_device_list(int *count)
 {
     hk_ibv_device **list = calloc(FAKE_DEVICES + 1, sizeof *list);
@@ -45,9 +54,8 @@ FAKE_API hk_ibv_device **ibv_get_device_list(int *count)
     pthread_mutex_lock(&devices_lock);
     if (open_count == 0)
         fake_read_settings();
+    name_devices();
     for (int i = 0; i < fake_get_settings()->count; i++) {
-        snprintf(devices[i].name, sizeof devices[i].name, "fake%d", i);
-        devices[i].index = i;
         if (is_visible(devices[i].name) && !has_vanished(devices[i].name))
             list[found++] = &devices[i];
     }
