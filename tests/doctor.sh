@@ -74,6 +74,59 @@ if [ -e "${hocket%/bin/hocket}/hocket-mlx.pc" ]; then
     export HOCKET_MLX_LIB=/nowhere
 fi
 
+# RDMA devices: those of tests/verbs.
+# lists SETTINGS: what doctor says of these devices is what stands on stdin.
+lists() {
+    cases=$((cases + 1))
+    export HOCKET_FAKE_VERBS="dir=$work,$1"
+    HOCKET_VERBS_LIBRARY=$(echo "${hocket%/bin/hocket}"/tests/libfake-verbs.*) doctor
+    unset HOCKET_FAKE_VERBS
+    sed -n '/^RDMA/,/^CUDA/{ s,by /.*/,by ,; s/  *$//; /^CUDA/!s/^.\{10\}//p; }' "$work/out" >"$work/list"
+    diff - "$work/list" || { echo "doctor: with $1 it should say what is marked <"; faults=$((faults + 1)); }
+}
+lists count=2 <<'END'
+2 devices by libfake-verbs.so
+fake0: RC and UC, 1000 queue pairs, 10000 memory regions, queues of 16384, messages to 8192 KiB
+  port 1: active, Ethernet, MTU 4096
+    GID 1: fe80::1, RoCE v2
+    GID 2: 10.66.0.1, RoCE v2, hocket's choice
+fake1: RC and UC, 1000 queue pairs, 10000 memory regions, queues of 16384, messages to 8192 KiB
+  port 1: active, Ethernet, MTU 4096
+    GID 1: fe80::2, RoCE v2
+    GID 2: 10.66.0.2, RoCE v2, hocket's choice
+END
+lists only=fake3,apple <<'END'
+1 device by libfake-verbs.so
+fake3: UC, 10 queue pairs, 100 memory regions, queues of 1023, messages to 8192 KiB
+  port 1: down, Ethernet, MTU 4096
+  port 2: active, Ethernet, MTU 4096, hocket's choice
+    GID 1: fe80::4, RoCE v2
+END
+lists count=1,rc=0,down <<'END'
+1 device by libfake-verbs.so
+fake0: UC, 1000 queue pairs, 10000 memory regions, queues of 16384, messages to 8192 KiB
+  port 1: down, Ethernet, MTU 4096
+    GID 1: fe80::1, RoCE v2
+    GID 2: 10.66.0.1, RoCE v2, hocket's choice
+  device fake0: no port is active (the first is down): is the cable in, and the other end up?
+END
+lists count=1,nogid <<'END'
+1 device by libfake-verbs.so
+fake0: RC and UC, 1000 queue pairs, 10000 memory regions, queues of 16384, messages to 8192 KiB
+  port 1: active, Ethernet, MTU 4096
+    no GID, so it cannot be used: its network interface has no address, or is down
+END
+lists count=1,broken <<'END'
+1 device by libfake-verbs.so
+fake0: device fake0: opening it: Permission denied (errno 13); this user may not use /dev/infiniband/*
+END
+export HOCKET_FAKE_VERBS=dir=$work,count=0
+HOCKET_VERBS_LIBRARY=$(echo "${hocket%/bin/hocket}"/tests/libfake-verbs.*) doctor
+unset HOCKET_FAKE_VERBS
+says RDMA 'none: this (host|Mac) has no RDMA device: .*'
+HOCKET_VERBS_LIBRARY=/nowhere/libibverbs.so.1 doctor
+says RDMA 'none: /nowhere/libibverbs\.so\.1 does not load: .*'
+
 # The engines: libraries of their names that come first.
 if [ "$(uname -s)" != Linux ] || [ -n "$sanitize" ]; then
     echo "doctor: $cases lines, $faults faults; libraries of our own are tried on plain Linux alone"
@@ -153,10 +206,10 @@ else
     says 'ranks by' 'two 2001:db8::1, the default route; .*'
 
     inside 'mount -t tmpfs none /sys/class && mkdir /sys/class/infiniband'
-    says RDMA 'none: there is no device in /sys/class/infiniband'
+    says RDMA 'none: (this host has no RDMA device: .*|libibverbs\.so\.1 .*)'
     inside 'mount -t tmpfs none /sys/class && mkdir -p /sys/class/infiniband/mlx5_0/ports/1 &&
         echo "4: ACTIVE" >/sys/class/infiniband/mlx5_0/ports/1/state'
-    says RDMA 'mlx5_0 \(ACTIVE\)(; to use them takes .*)?'
+    says RDMA 'none: .*; the kernel has mlx5_0 \(ACTIVE\)'
 fi
 
 echo "doctor: $cases lines, $faults faults"

@@ -139,7 +139,7 @@ bool fake_gid_at(const hk_ibv_device *device, int port, int index, hk_ibv_gid *g
 {
     const fake_settings *settings = fake_get_settings();
     memset(gid, 0, sizeof *gid);
-    if (port != settings->active_port || index < 1 || index >= FAKE_GIDS ||
+    if (port != settings->active_port || settings->nogid || index < 1 || index >= FAKE_GIDS ||
         (index == 2 && settings->apple))
         return false;
     if (index == 1) {
@@ -206,11 +206,12 @@ static bool make_pipe(int fds[2])
 FAKE_API hk_ibv_context *ibv_open_device(hk_ibv_device *device)
 {
     pthread_mutex_lock(&devices_lock);
-    fake_context *made = has_vanished(device->name) ? NULL : calloc(1, sizeof *made);
+    int wrong = fake_get_settings()->broken ? EACCES : has_vanished(device->name) ? ENODEV : 0;
+    fake_context *made = wrong != 0 ? NULL : calloc(1, sizeof *made);
     open_count += made != NULL;
     pthread_mutex_unlock(&devices_lock);
     if (made == NULL) {
-        errno = ENODEV;
+        errno = wrong;
         return NULL;
     }
     if (!make_pipe(made->wake) || !make_pipe(made->events))

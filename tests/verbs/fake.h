@@ -22,6 +22,8 @@
  *   gone=fake1:50    the device vanishes at that message, as after `rdma link delete`
  *   rtr=22           moving to RTR ends with that errno
  *   down             no port is active
+ *   nogid            no port has a GID
+ *   broken           no device can be opened
  *
  * A file dir/fake1.gone makes the device vanish, too, whenever a test makes it.
  */
@@ -53,7 +55,7 @@ typedef struct fake_end { /* of a process, or of a device */
 typedef struct fake_settings {
     char dir[FAKE_DIR], only[FAKE_DEVICES * FAKE_NAME];
     int count, rtr;
-    bool apple, rc, down;
+    bool apple, rc, down, nogid, broken;
     double loss;
     uint64_t seed;
     unsigned delay_us;

@@ -61,6 +61,10 @@ static void read_setting(fake_settings *into, const char *key, const char *value
         into->apple = true;
     else if (strcmp(key, "down") == 0)
         into->down = true;
+    else if (strcmp(key, "nogid") == 0)
+        into->nogid = true;
+    else if (strcmp(key, "broken") == 0)
+        into->broken = true;
     else if (strcmp(key, "rc") == 0)
         into->rc = atoi(value) != 0;
     else if (strcmp(key, "loss") == 0)

@@ -53,6 +53,14 @@ static void show_host(void)
            system.release, system.machine);
 }
 
+/* A finding of several lines goes on below its first. */
+static void show_finding(const char *name, char *text)
+{
+    char *rest = text;
+    for (char *line; (line = strsep(&rest, "\n")); name = "")
+        printf("%-10s%s\n", name, line);
+}
+
 /* What strangers' libraries say comes first: once MLX is loaded, there are threads, and a process
  * is made for each of these. */
 static void show_findings(void)
@@ -74,7 +82,7 @@ static void show_findings(void)
             hk_probe_apart(findings[i].probe, text, sizeof text);
         else
             findings[i].probe(text, sizeof text);
-        printf("%-10s%s\n", findings[i].name, text);
+        show_finding(findings[i].name, text);
     }
 }
 

@@ -2,6 +2,7 @@
 
 #include "core/plugin.h"
 #include "library.h"
+#include "transport/verbs/report.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -231,6 +232,12 @@ void hk_probe_nccl(char *text, size_t size)
     else
         snprintf(text, size, "%d.%d.%d (%s)", number / 10000, number / 100 % 100, number % 100,
                  name);
+}
+
+void hk_probe_rdma(char *text, size_t size)
+{
+    if (hocket_verbs_report(text, size) == 0)
+        hk_append_kernel_rdma(text, size);
 }
 
 /* === hocket's own ============================================================================= */

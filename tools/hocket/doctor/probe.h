@@ -1,5 +1,6 @@
-/* What hocket doctor finds on this host. Each function puts one line into text: what is there, or
- * why not. Nothing here is linked against: files are looked at, libraries opened. */
+/* What hocket doctor finds on this host. Each function puts a line into text, or several with a
+ * newline between: what is there, or why not. Nothing here is linked against: files are looked at,
+ * libraries opened. */
 #ifndef HK_TOOL_PROBE_H
 #define HK_TOOL_PROBE_H
 
@@ -7,7 +8,7 @@
 
 #include <stddef.h>
 
-#define HK_PROBE_BYTES 512 /* of a line */
+#define HK_PROBE_BYTES 16384 /* of what one finds; devices with many GIDs are many lines */
 
 typedef void (*hk_probe_fn)(char *text, size_t size);
 
@@ -41,5 +42,8 @@ void hk_append(char *text, size_t size, const char *format, ...) HK_WORDS_PRINTF
 
 /* End with NULL. */
 extern const char *const hk_mpi_libraries[], *const hk_cuda_libraries[], *const hk_nccl_libraries[];
+
+/* Appends "; the kernel has mlx5_0 (ACTIVE)", where a device is known that no library has shown. */
+void hk_append_kernel_rdma(char *text, size_t size);
 
 #endif

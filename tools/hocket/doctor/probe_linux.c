@@ -1,13 +1,10 @@
 #include "doctor/probe.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #define DEVICES "/sys/class/infiniband"
-#define VERBS "libibverbs.so.1"
 
 /* Open MPI since 3.0, MPICH as Debian names it, MPICH and its kin (Intel, MVAPICH). */
 const char *const hk_mpi_libraries[] = {"libmpi.so.40", "libmpich.so.12", "libmpi.so.12", NULL};
@@ -27,7 +24,7 @@ static void append_state(const char *device, char *text, size_t size)
     }
 }
 
-void hk_probe_rdma(char *text, size_t size)
+void hk_append_kernel_rdma(char *text, size_t size)
 {
     int count = 0;
     DIR *devices = opendir(DEVICES);
@@ -35,13 +32,9 @@ void hk_probe_rdma(char *text, size_t size)
     while (devices && (entry = readdir(devices))) {
         if (entry->d_name[0] == '.')
             continue;
-        hk_append(text, size, "%s%s", count++ ? ", " : "", entry->d_name);
+        hk_append(text, size, "%s%s", count++ ? ", " : "; the kernel has ", entry->d_name);
         append_state(entry->d_name, text, size);
     }
     if (devices)
         closedir(devices);
-    if (count == 0)
-        hk_append(text, size, "none: there is no device in " DEVICES);
-    else if (!dlopen(VERBS, RTLD_NOW | RTLD_LOCAL))
-        hk_append(text, size, "; to use them takes " VERBS ", which is not here");
 }
