@@ -1,5 +1,6 @@
 /* The libibverbs of tests/verbs does what a real one does, and is strict where it should be: what
- * is tested over it is worth as much as it is. */
+ * is tested over it is worth as much as it is. `test_verbs_fake rxe0 rxe1` holds the system's own
+ * library and two devices, joined, to the same. */
 #include "harness.h"
 #include "transport/verbs/device.h"
 #include "verbs_help.h"
@@ -15,6 +16,9 @@
 #define SECONDS 10.0
 
 static const hk_verbs_library *library;
+static const char *names[2] = {"fake0", "fake1"};
+static bool real;
+static uint32_t inline_bytes;
 
 /* One end of a pair, with a region of memory. */
 struct end {
@@ -32,24 +36,36 @@ struct end {
 
 static void begin(const char *settings)
 {
-    verbs_begin(settings);
-    assert_int_equal(HOCKET_OK, hk_verbs_library_open(&library));
+    if (!real)
+        verbs_begin(settings);
+    if (hk_verbs_library_open(&library) != HOCKET_OK)
+        fail_msg("%s", hocket_last_error());
+}
+
+static void end(void)
+{
+    if (!real)
+        verbs_end();
 }
 
 static hk_ibv_qp *make_pair(struct end *end, uint32_t kind)
 {
-    hk_ibv_qp_init_attr init = {
-        .send_cq = end->cq,
-        .recv_cq = end->cq,
-        .cap = {.max_send_wr = 64, .max_recv_wr = 64, .max_send_sge = 1, .max_recv_sge = 1},
-        .qp_type = kind};
+    hk_ibv_qp_init_attr init = {.send_cq = end->cq,
+                                .recv_cq = end->cq,
+                                .cap = {.max_send_wr = 64,
+                                        .max_recv_wr = 64,
+                                        .max_send_sge = 1,
+                                        .max_recv_sge = 1,
+                                        .max_inline_data = inline_bytes},
+                                .qp_type = kind};
     return library->create_qp(end->pd, &init);
 }
 
 static void open_end(struct end *end, const char *name, uint32_t kind)
 {
     *end = (struct end){.bytes = calloc(1, BYTES)};
-    assert_int_equal(HOCKET_OK, hk_verbs_device_open(name, &end->device, &end->context));
+    if (hk_verbs_device_open(name, &end->device, &end->context) != HOCKET_OK)
+        fail_msg("%s", hocket_last_error());
     const hk_verbs_port *port = hk_verbs_choose_port(&end->device, NULL);
     assert_non_null(port);
     const hk_verbs_gid *gid = hk_verbs_choose_gid(port, NULL);
@@ -135,8 +151,8 @@ static void join(struct end *a, struct end *b)
 
 static void open_both(struct end *a, struct end *b, uint32_t kind)
 {
-    open_end(a, "fake0", kind);
-    open_end(b, "fake1", kind);
+    open_end(a, names[0], kind);
+    open_end(b, names[1], kind);
     join(a, b);
 }
 
@@ -195,7 +211,9 @@ static void moves_messages(uint32_t kind)
 {
     struct end a, b;
     begin("");
+    inline_bytes = 100;
     open_both(&a, &b, kind);
+    inline_bytes = 0;
     fill_bytes(a.bytes, BYTES, 1);
     for (uint64_t i = 0; i < 8; i++)
         assert_int_equal(0, post_recv(&b, i, i * 8192, 8192));
@@ -218,7 +236,7 @@ static void moves_messages(uint32_t kind)
     assert_quiet(&b, 0.01);
     close_end(&a);
     close_end(&b);
-    verbs_end();
+    end();
 }
 
 static void rc_moves_messages(void **state)
@@ -254,7 +272,7 @@ static void writes_into_memory(void **state)
     assert_int_equal(HK_IBV_WC_WR_FLUSH_ERR, take(&a).status);
     close_end(&a);
     close_end(&b);
-    verbs_end();
+    end();
 }
 
 static void rc_waits_and_uc_loses(void **state)
@@ -278,7 +296,7 @@ static void rc_waits_and_uc_loses(void **state)
     assert_quiet(&b, 0.05);
     close_end(&a);
     close_end(&b);
-    verbs_end();
+    end();
 }
 
 static void loses_what_it_is_told_to(void **state)
@@ -306,7 +324,7 @@ static void loses_what_it_is_told_to(void **state)
     assert_in_range(arrived, MESSAGES * 7 / 10, MESSAGES * 9 / 10);
     close_end(&a);
     close_end(&b);
-    verbs_end();
+    end();
 }
 
 static void says_when_the_peer_is_gone(void **state)
@@ -324,12 +342,11 @@ static void says_when_the_peer_is_gone(void **state)
     assert_int_equal(HK_IBV_WC_RETRY_EXC_ERR, first.status);
     assert_int_equal(1, first.wr_id);
     assert_int_equal(HK_IBV_WC_WR_FLUSH_ERR, second.status);
-    assert_int_equal(2, second.wr_id);
     assert_int_equal(HK_IBV_WC_WR_FLUSH_ERR, third.status);
-    assert_int_equal(9, third.wr_id);
+    assert_int_equal(2 + 9, second.wr_id + third.wr_id); /* in either order */
     close_end(&a);
     close_end(&b);
-    verbs_end();
+    end();
 }
 
 static void wakes_who_sleeps(void **state)
@@ -355,7 +372,7 @@ static void wakes_who_sleeps(void **state)
     }
     close_end(&a);
     close_end(&b);
-    verbs_end();
+    end();
 }
 
 static void vanishes(void **state)
@@ -383,7 +400,7 @@ static void vanishes(void **state)
     assert_int_equal(HK_IBV_WC_RETRY_EXC_ERR, take(&a).status);
     close_end(&a);
     close_end(&b);
-    verbs_end();
+    end();
 }
 
 /* === Limits and errors ======================================================================== */
@@ -396,7 +413,7 @@ static void has_limits(void **state)
     struct end a;
     int made = 0, registered = 0;
     begin("apple");
-    open_end(&a, "fake0", HK_IBV_QPT_UC);
+    open_end(&a, names[0], HK_IBV_QPT_UC);
     assert_int_equal(2, a.port);
     assert_false(a.device.rc);
     assert_true(a.device.uc);
@@ -420,7 +437,7 @@ static void has_limits(void **state)
     assert_null(make_pair(&a, HK_IBV_QPT_RC));
     assert_int_equal(EOPNOTSUPP, errno);
     close_end(&a);
-    verbs_end();
+    end();
 }
 
 static void knows_its_gids(void **state)
@@ -428,8 +445,8 @@ static void knows_its_gids(void **state)
     (void)state;
     struct end a, b;
     begin("");
-    open_end(&a, "fake0", HK_IBV_QPT_RC);
-    open_end(&b, "fake1", HK_IBV_QPT_RC);
+    open_end(&a, names[0], HK_IBV_QPT_RC);
+    open_end(&b, names[1], HK_IBV_QPT_RC);
     assert_int_equal(0, to_init(&a));
     assert_int_equal(EINVAL, to_rtr(&a, &b, 0)); /* empty */
     assert_int_equal(EINVAL, to_rtr(&a, &b, 1)); /* link-local, to an IPv4 one */
@@ -438,7 +455,7 @@ static void knows_its_gids(void **state)
     assert_int_equal(0, to_rtr(&a, &b, 2));
     close_end(&a);
     close_end(&b);
-    verbs_end();
+    end();
 }
 
 /* === Rules ==================================================================================== */
@@ -446,7 +463,7 @@ static void knows_its_gids(void **state)
 static void before_rtr(void)
 {
     struct end a;
-    open_end(&a, "fake0", HK_IBV_QPT_UC);
+    open_end(&a, names[0], HK_IBV_QPT_UC);
     to_init(&a);
     post_recv(&a, 0, 0, 4096);
 }
@@ -471,14 +488,14 @@ static void too_deep(void)
 static void without_rights(void)
 {
     struct end a;
-    open_end(&a, "fake0", HK_IBV_QPT_UC);
+    open_end(&a, names[0], HK_IBV_QPT_UC);
     library->reg_mr(a.pd, a.bytes, 4096, HK_IBV_ACCESS_LOCAL_WRITE);
 }
 
 static void to_error(void)
 {
     struct end a;
-    open_end(&a, "fake0", HK_IBV_QPT_UC);
+    open_end(&a, names[0], HK_IBV_QPT_UC);
     library->modify_qp(a.qp, &(hk_ibv_qp_attr){.qp_state = HK_IBV_QPS_ERR}, HK_IBV_QP_STATE);
 }
 
@@ -505,7 +522,7 @@ static void without_acknowledging(void)
 static void leaving_things_behind(void)
 {
     struct end a;
-    open_end(&a, "fake0", HK_IBV_QPT_UC);
+    open_end(&a, names[0], HK_IBV_QPT_UC);
     library->close_device(a.context);
 }
 
@@ -550,20 +567,23 @@ static void keeps_the_rules(void **state)
     expect_broken("", leaving_things_behind, "is closed with");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest strict[] = {
         cmocka_unit_test(keeps_the_rules), /* first: it forks, and no other thread runs yet */
-        cmocka_unit_test(rc_moves_messages),
-        cmocka_unit_test(uc_moves_messages),
-        cmocka_unit_test(writes_into_memory),
-        cmocka_unit_test(rc_waits_and_uc_loses),
         cmocka_unit_test(loses_what_it_is_told_to),
-        cmocka_unit_test(says_when_the_peer_is_gone),
-        cmocka_unit_test(wakes_who_sleeps),
         cmocka_unit_test(vanishes),
         cmocka_unit_test(has_limits),
         cmocka_unit_test(knows_its_gids),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest as_any[] = {
+        cmocka_unit_test(rc_moves_messages),          cmocka_unit_test(uc_moves_messages),
+        cmocka_unit_test(writes_into_memory),         cmocka_unit_test(rc_waits_and_uc_loses),
+        cmocka_unit_test(says_when_the_peer_is_gone), cmocka_unit_test(wakes_who_sleeps),
+    };
+    real = argc == 3;
+    if (real)
+        memcpy(names, argv + 1, sizeof names);
+    int failed = real ? 0 : cmocka_run_group_tests(strict, NULL, NULL);
+    return failed + cmocka_run_group_tests(as_any, NULL, NULL);
 }

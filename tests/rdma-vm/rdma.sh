@@ -4,6 +4,7 @@ set -u
 . tests/guest/cases.bash
 . tests/rdma-vm/devices.bash
 
+tests="$HOCKET_BUILD_DIR/tests"
 DEVICES=4
 LIMIT=60    # seconds, for a whole run of ranks; emulation is about ten times slower than a processor
 
@@ -21,7 +22,19 @@ pingpong()
     report "pingpong, $kind" "$began" "$wrong"
 }
 
+# run NAME COMMAND...: a case that is a program.
+run()
+{
+    local began wrong=0 name=$1
+    shift
+    began=$(now)
+    rm -f "$work"/out.*
+    timeout -s KILL "$LIMIT" "$@" >"$work/out.0" 2>&1 </dev/null || wrong=1
+    report "$name" "$began" "$wrong"
+}
+
 make_devices $DEVICES || exit 1
 pingpong rc
 pingpong uc
+run "our calls of verbs" "$tests/test_verbs_fake" rdma1 rdma2
 close_count

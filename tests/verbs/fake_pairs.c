@@ -65,7 +65,6 @@ FAKE_API hk_ibv_qp *ibv_create_qp(hk_ibv_pd *pd, hk_ibv_qp_init_attr *init)
     fake_pair *made = calloc(1, sizeof *made);
     if (made == NULL)
         return NULL;
-    init->cap.max_inline_data = (uint32_t)fake_get_settings()->inline_max;
     made->init = *init;
     made->in = made->out = -1;
     made->qp = (hk_ibv_qp){.context = pd->context,
