@@ -1,8 +1,10 @@
 /* What the others see when a rank dies, leaves without a word, freezes, is late, or calls something
- * else. Ranks are processes, so that they can be killed. */
+ * else. Ranks are processes, so that they can be killed. Over tcp and inside hosts; `test_faults
+ * uc`: over that variant of verbs_help.h. */
 #include <signal.h>
 #include <unistd.h>
 #include "harness.h"
+#include "verbs_help.h"
 
 #define NOTICE_SECONDS 1.0 /* a death is known to all after this */
 #define AT_ONCE_SECONDS                                                                            \
@@ -140,11 +142,18 @@ static void one_fails(struct member *me)
 }
 
 /* Over connections alone, and with memory inside hosts. */
-static const struct harness_backend *const carriers[] = {&harness_tcp, &harness_hosts};
+static const struct harness_backend *carriers[] = {&harness_tcp, &harness_hosts};
+static size_t carrier_count = LENGTH(carriers);
+
+static void over_carriers(int size, member_body body)
+{
+    for (size_t i = 0; i < carrier_count; i++)
+        PROCESSES(carriers[i], size, body, NULL);
+}
 
 static void run_fault(struct fault fault, int size, double timeout_s)
 {
-    for (size_t i = 0; i < LENGTH(carriers); i++)
+    for (size_t i = 0; i < carrier_count; i++)
         harness_run(&(struct harness_run){.backend = carriers[i],
                                           .size = size,
                                           .body = one_fails,
@@ -216,9 +225,8 @@ static void dies_within_large_sums(struct member *me)
 static void a_rank_killed_within_a_large_sum(void **state)
 {
     (void)state;
-    PROCESSES(&harness_tcp, 2, dies_within_large_sums, NULL);
-    PROCESSES(&harness_tcp, 4, dies_within_large_sums, NULL);
-    PROCESSES(&harness_hosts, 4, dies_within_large_sums, NULL);
+    PROCESSES(carriers[0], 2, dies_within_large_sums, NULL);
+    over_carriers(4, dies_within_large_sums);
 }
 
 /* What it had sent before is received whole, or the death is known first. */
@@ -250,7 +258,7 @@ static void what_the_dead_have_sent_comes_whole_or_not_at_all(void **state)
 {
     (void)state;
     for (int i = 0; i < 10; i++)
-        PROCESSES(&harness_tcp, 2, sends_and_dies, NULL);
+        PROCESSES(carriers[0], 2, sends_and_dies, NULL);
 }
 
 /* Odd ranks make a group; rank 0 dies; the odd ones go on. */
@@ -277,8 +285,7 @@ static void an_outsider_dies(struct member *me)
 static void an_outsiders_death_does_not_break_a_subgroup(void **state)
 {
     (void)state;
-    PROCESSES(&harness_tcp, 4, an_outsider_dies, NULL);
-    PROCESSES(&harness_hosts, 4, an_outsider_dies, NULL);
+    over_carriers(4, an_outsider_dies);
 }
 
 /* === Late, frozen ============================================================================= */
@@ -299,7 +306,7 @@ static void comes_late(struct member *me)
 static void a_late_rank_is_waited_for(void **state)
 {
     (void)state;
-    harness_run(&(struct harness_run){.backend = &harness_tcp,
+    harness_run(&(struct harness_run){.backend = carriers[0],
                                       .size = 3,
                                       .body = comes_late,
                                       .processes = true,
@@ -349,8 +356,9 @@ static void misses_its_deadlines(struct member *me)
 static void a_deadline_is_kept(void **state)
 {
     (void)state;
-    PROCESSES(&harness_tcp, 3, misses_its_deadlines, NULL);
-    PROCESSES(&harness_shm, 3, misses_its_deadlines, NULL);
+    PROCESSES(carriers[0], 3, misses_its_deadlines, NULL);
+    if (carrier_count > 1)
+        PROCESSES(&harness_shm, 3, misses_its_deadlines, NULL);
 }
 
 /* A rank that dies while ranks meet must not leave the others waiting for all of their time. */
@@ -369,7 +377,7 @@ static void dies_in_init(struct member *me)
 static void init_gives_up_on_a_rank_that_never_comes(void **state)
 {
     (void)state;
-    harness_run(&(struct harness_run){.backend = &harness_tcp,
+    harness_run(&(struct harness_run){.backend = carriers[0],
                                       .size = 3,
                                       .body = dies_in_init,
                                       .processes = true,
@@ -491,6 +499,11 @@ static void disagree(struct member *me)
 static void ranks_that_disagree_are_told(void **state)
 {
     (void)state;
+    if (carrier_count == 1) {
+        for (size_t i = 0; i < LENGTH(disagreements); i++)
+            RANKS(carriers[0], 3, disagree, (void *)&disagreements[i]);
+        return;
+    }
     for (int b = 0; harness_backends[b] != NULL; b++)
         for (size_t i = 0; i < LENGTH(disagreements); i++)
             for (int size = 2; size <= 4; size += 2)
@@ -499,7 +512,7 @@ static void ranks_that_disagree_are_told(void **state)
         PROCESSES(&harness_hosts, 4, disagree, (void *)&disagreements[i]);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_killed_rank_is_named_by_all),
@@ -515,5 +528,13 @@ int main(void)
     };
     harness_clear_environment();
     harness_placement = "AABAB";
+    if (argc > 1) {
+        carriers[0] = verbs_variant(argv[1]);
+        carrier_count = 1;
+    }
+    if (carriers[0] == NULL) {
+        fprintf(stderr, "there is no variant %s\n", argv[1]);
+        return 1;
+    }
     return cmocka_run_group_tests_name("faults", tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <math.h>
 #include "oracle_values.h"
+#include "verbs_help.h"
 
 struct oracle {
     struct member *me;
@@ -520,8 +521,8 @@ static void hosts(void **state)
     }
     harness_placement = "ABCABC";
     run_matrix(&harness_hosts,
-               (struct matrix){BIT(HOCKET_FLOAT32) | BIT(HOCKET_BFLOAT16), FEW_OPS,
-                               COUNTS(2500007), .whole = true},
+               (struct matrix){BIT(HOCKET_FLOAT32) | BIT(HOCKET_BFLOAT16), FEW_OPS, COUNTS(2500007),
+                               .whole = true},
                SIZES(6));
 }
 
@@ -591,8 +592,20 @@ static void nans_are_handed_on_with_the_same_bits(void **state)
             RANKS(harness_backends[i], size, check_nans, NULL);
 }
 
-int main(void)
+static const struct harness_backend *chosen;
+
+static void verbs(void **state)
 {
+    (void)state;
+    over_the_wire(chosen);
+    for (int size = 2; size <= 4; size++)
+        RANKS(chosen, size, check_nans, NULL);
+}
+
+/* `test_oracle uc`: over that variant of verbs_help.h alone. */
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest over_verbs[] = {cmocka_unit_test(verbs)};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(local_all_dtypes_and_reductions),
         cmocka_unit_test(local_larger_counts),
@@ -604,8 +617,13 @@ int main(void)
         cmocka_unit_test(nans_are_handed_on_with_the_same_bits),
     };
     harness_clear_environment();
+    if (argc > 1 && (chosen = verbs_variant(argv[1])) == NULL) {
+        fprintf(stderr, "there is no variant %s\n", argv[1]);
+        return 1;
+    }
     oracle_open();
-    int failed = cmocka_run_group_tests_name("oracle", tests, NULL, NULL);
+    int failed = chosen != NULL ? cmocka_run_group_tests_name(argv[1], over_verbs, NULL, NULL)
+                                : cmocka_run_group_tests_name("oracle", tests, NULL, NULL);
     oracle_close();
     return failed;
 }

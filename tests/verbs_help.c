@@ -1,7 +1,5 @@
 #include "verbs_help.h"
 
-#include "harness.h"
-
 #include <dirent.h>
 #include <unistd.h>
 
@@ -31,6 +29,23 @@ void verbs_begin(const char *settings)
     setenv("HOCKET_FAKE_VERBS", text, 1);
 }
 
+void verbs_own_devices(int size)
+{
+    char path[sizeof folder + 16];
+    snprintf(path, sizeof path, "%s/matrix", folder);
+    FILE *file = fopen(path, "w");
+    if (file == NULL)
+        harness_fail(__FILE__, __LINE__, "%s cannot be written", path);
+    for (int row = 0; row < size; row++) {
+        fputs(row == 0 ? "[[" : "], [", file);
+        for (int column = 0; column < size; column++)
+            fprintf(file, column == row ? "%snull" : "%s\"fake%d\"", column > 0 ? ", " : "", row);
+    }
+    fputs("]]\n", file);
+    fclose(file);
+    setenv("HOCKET_VERBS_DEVICES", path, 1);
+}
+
 void verbs_end(void)
 {
     DIR *open = opendir(folder);
@@ -45,4 +60,93 @@ void verbs_end(void)
     rmdir(folder);
     unsetenv("HOCKET_VERBS_LIBRARY");
     unsetenv("HOCKET_FAKE_VERBS");
+    unsetenv("HOCKET_VERBS_DEVICES");
+}
+
+/* === Variants ================================================================================= */
+
+static void *begin_rc(int size)
+{
+    verbs_begin("");
+    verbs_own_devices(size);
+    return NULL;
+}
+
+static void *begin_wires(int size)
+{
+    (void)size;
+    verbs_begin("");
+    setenv("HOCKET_VERBS_DEVICES", "fake0,fake1", 1);
+    return NULL;
+}
+
+static void *begin_uc(int size)
+{
+    verbs_begin("loss=2,seed=9");
+    verbs_own_devices(size);
+    setenv("HOCKET_VERBS_KIND", "uc", 1);
+    return NULL;
+}
+
+static void *begin_apple(int size)
+{
+    verbs_begin("apple");
+    setenv("HOCKET_VERBS_PROFILE", "apple", 1);
+    verbs_own_devices(size);
+    return NULL;
+}
+
+static void *begin_sealed(int size)
+{
+    setenv("HOCKET_ENCRYPT", "1", 1);
+    setenv("HOCKET_FAULT", "seed=6,short=0.6", 1);
+    return begin_rc(size);
+}
+
+static void *begin_ring(int size)
+{
+    setenv("HOCKET_VERBS_RING", "1", 1);
+    return begin_rc(size);
+}
+
+static void end(void *arena)
+{
+    (void)arena;
+    verbs_end();
+    unsetenv("HOCKET_VERBS_KIND");
+    unsetenv("HOCKET_VERBS_PROFILE");
+    unsetenv("HOCKET_VERBS_RING");
+    unsetenv("HOCKET_ENCRYPT");
+    unsetenv("HOCKET_FAULT");
+}
+
+static hocket_status open_jaccl(struct member *me, hocket_group **world)
+{
+    hocket_config config = member_config(me);
+    config.backend = "jaccl";
+    return hocket_init(&config, world);
+}
+
+#define VARIANT(of, says, duplicate)                                                               \
+    {                                                                                              \
+        .name = says, .variant = #of, .begin = begin_##of, .end = end, .open = open_jaccl,         \
+        .duplicates = duplicate                                                                    \
+    }
+
+static const struct harness_backend variants[] = {
+    VARIANT(rc, "jaccl", true),   VARIANT(wires, "jaccl", true),
+    VARIANT(uc, "jaccl", true),   VARIANT(apple, "jaccl", true),
+    VARIANT(ring, "jaccl", true), VARIANT(sealed, "fault(jaccl)", false),
+};
+
+const struct harness_backend *const verbs_backends[] = {&variants[0], &variants[1], &variants[2],
+                                                        &variants[3], &variants[4], &variants[5],
+                                                        NULL};
+
+const struct harness_backend *verbs_variant(const char *name)
+{
+    for (int i = 0; verbs_backends[i] != NULL; i++)
+        if (strcmp(verbs_backends[i]->variant, name) == 0)
+            return verbs_backends[i];
+    return NULL;
 }

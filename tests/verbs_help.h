@@ -2,9 +2,23 @@
 #ifndef TESTS_VERBS_HELP_H
 #define TESTS_VERBS_HELP_H
 
+#include "harness.h"
+
+/* Ways of opening jaccl over that library, by their variants: rc, wires (two a pair), uc (which
+ * loses), apple (their devices), ring (neighbours alone share one), sealed (with short reads). NULL
+ * ends it.
+ */
+extern const struct harness_backend *const verbs_backends[];
+
+/* The one of that variant; NULL: there is none. */
+const struct harness_backend *verbs_variant(const char *name);
+
 /* From here on this process's ranks find that library's devices, with these settings (fake.h), and
  * a folder of their own to meet in. */
 void verbs_begin(const char *settings);
+
+/* Each rank has a device of its own, which faces all others: rank 3 has fake3. */
+void verbs_own_devices(int size);
 
 /* That folder; then no longer. */
 const char *verbs_folder(void);

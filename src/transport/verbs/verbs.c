@@ -14,8 +14,8 @@
 #define POLL_MAX 128    /* of one rail, before the links get a look */
 #define TICK_ROUNDS 16  /* of progress, between looks at timers */
 #define LOOK_ROUNDS 128 /* between looks at the control connections and the devices' events */
-#define FLUSH_NS (10 * HK_MILLISECOND) /* when something has failed: for what is on its way out */
-#define POLLS_A_RAIL 2                 /* its channel and its events */
+#define FLUSH_NS (200 * HK_MILLISECOND) /* of what is on its way when something fails */
+#define POLLS_A_RAIL 2                  /* its channel and its events */
 
 typedef struct verbs {
     hk_links links; /* first: the links' slots take a verbs for their own */
@@ -183,22 +183,24 @@ static void free_verbs(verbs *v)
     free(v);
 }
 
-static bool any_posted(const verbs *v)
+static bool any_unsent(const verbs *v)
 {
     for (int i = 0; i < v->links.size; i++)
-        if (!v->wiring.streams[i].failed && hk_stream_posted(&v->wiring.streams[i]))
+        if (v->links.links[i].pipe.fd >= 0 && v->links.links[i].pipe.carrier != NULL &&
+            hk_pipe_unsent(&v->links.links[i].pipe))
             return true;
     return false;
 }
 
 /* A socket's bytes go on by themselves when the process ends, a queue pair's end with it: who tells
- * others of a failure and ends must not do so before the word is out. The device needs
- * microseconds. */
+ * others of a failure and ends must not do so before the word is out. RC needs microseconds for
+ * that, UC a peer that looks. */
 static void let_go_out(verbs *v)
 {
+    hocket_status status = HOCKET_OK;
     hk_time until = hk_now() + FLUSH_NS;
-    while (v->broken.status == HOCKET_OK && any_posted(v) && hk_now() < until)
-        poll_rails(v);
+    while (status == HOCKET_OK && any_unsent(v) && hk_now() < until)
+        status = verbs_progress(v, HK_MILLISECOND);
 }
 
 static void verbs_close(void *self, bool orderly)
@@ -206,7 +208,8 @@ static void verbs_close(void *self, bool orderly)
     verbs *v = self;
     if (orderly && v->broken.status == HOCKET_OK)
         hk_links_part(&v->links, verbs_progress);
-    let_go_out(v);
+    else
+        let_go_out(v);
     free_verbs(v);
 }
 
