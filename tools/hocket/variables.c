@@ -62,11 +62,6 @@ static const hk_term mlx[] = {
     {"LD_PRELOAD", "`hocket run --mlx` adds OpenBLAS, where that is installed. Linux only"},
     {"PYTHONUNBUFFERED", "`hocket run --mlx` sets it to 1, unless set already"},
     {"PATH", "where the device mlx looks for g++, with which MLX fuses kernels for the cpu"},
-    {"MLX_IBV_DEVICES", "MLX's file of RDMA devices, for the backend mlx:jaccl"},
-    {"JACCL_IBV_DEVICES", "the same"},
-    {"MLX_JACCL_COORDINATOR", "where rank 0 of mlx:jaccl listens"},
-    {"JACCL_COORDINATOR", "the same"},
-    {"JACCL_RANK", "this rank's number, for mlx:jaccl"},
     {"HOCKET_MPI_LIB", "the file of hocket's own module for the MPI of the process"},
     {"MLX_MPI_LIBNAME",
      "the MPI that MLX loads, for mlx:mpi; `hocket run --mlx` sets it to libhocket-mpi"},
@@ -74,11 +69,23 @@ static const hk_term mlx[] = {
 };
 
 static const hk_term rdma[] = {
+    {"HOCKET_VERBS_DEVICES", "which RDMA devices to use: rxe1,rxe2 of each host, or a file (with a "
+                             "/ in its name) with MLX's "
+                             "matrix of devices (every device with an active port)"},
+    {"HOCKET_VERBS_RING", "anything: RDMA to neighbours alone (r - 1 and r + 1); TCP to others"},
     {"HOCKET_VERBS_KIND",
      "rc or uc: the kind of queue pair (reliable where both devices have it, else unreliable)"},
     {"HOCKET_VERBS_LIBRARY", "the library to load for RDMA, instead of libibverbs.so.1 or librdma"},
     {"HOCKET_VERBS_PROFILE",
      "apple: take any RDMA device for one of Apple's, with their limits; for tests"},
+    {"MLX_IBV_DEVICES",
+     "mlx.launch: the file with the matrix of devices: which of each rank's faces which rank"},
+    {"JACCL_IBV_DEVICES", "the same, looked at first"},
+    {"MLX_JACCL_RING", "the same as HOCKET_VERBS_RING"},
+    {"JACCL_RING", "the same"},
+    {"MLX_JACCL_COORDINATOR", "mlx.launch: where rank 0 listens"},
+    {"JACCL_COORDINATOR", "the same"},
+    {"JACCL_RANK", "this rank's number, without mlx.launch"},
     {NULL, NULL},
 };
 
