@@ -99,7 +99,7 @@ static void *begin_apple(int size)
 static void *begin_sealed(int size)
 {
     setenv("HOCKET_ENCRYPT", "1", 1);
-    setenv("HOCKET_FAULT", "seed=6,short=0.6", 1);
+    setenv("HOCKET_FAULT", "seed=6,short=0.1", 1);
     return begin_rc(size);
 }
 

@@ -507,7 +507,9 @@ static ssize_t receive(hk_link *link, size_t *direct, size_t *asked)
 bool hk_link_read(hk_link *link, hocket_status *status)
 {
     bool moved = false;
-    for (size_t total = 0; link->pipe.fd >= 0 && total < READ_BUDGET;) {
+    /* What the pipe has opened is read in any case: its owner may wait for more to come. */
+    for (size_t total = 0;
+         link->pipe.fd >= 0 && (total < READ_BUDGET || hk_pipe_has_opened(&link->pipe));) {
         size_t direct, asked;
         ssize_t got = receive(link, &direct, &asked);
         if (got < 0 && errno == EINTR)

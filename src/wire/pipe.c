@@ -69,6 +69,11 @@ bool hk_pipe_holds(const hk_pipe *pipe)
     return pipe->cipher != NULL && pipe->cipher->out.sealed_end > 0;
 }
 
+bool hk_pipe_has_opened(const hk_pipe *pipe)
+{
+    return pipe->cipher != NULL && pipe->cipher->in.plain_begin < pipe->cipher->in.plain_end;
+}
+
 bool hk_pipe_unsent(const hk_pipe *pipe)
 {
     return pipe->carrier != NULL ? pipe->carrier->unsent(pipe->carried)

@@ -62,6 +62,9 @@ ssize_t hk_pipe_read(hk_pipe *pipe, const struct iovec *parts, int count);
 
 bool hk_pipe_holds(const hk_pipe *pipe);
 
+/* Sealed: something has been opened and not been read, which no look below would show. */
+bool hk_pipe_has_opened(const hk_pipe *pipe);
+
 /* Of what was written, something has not reached the peer's kernel yet, as far as can be known. */
 bool hk_pipe_unsent(const hk_pipe *pipe);
 
