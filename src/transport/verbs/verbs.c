@@ -232,7 +232,7 @@ static const hocket_transport verbs_transport = {
 
 typedef struct verdict { /* of one rank, told to all */
     int32_t status;
-    char text[HK_ERROR_TEXT_MAX / 4];
+    char text[HK_ERROR_TEXT_MAX / 2];
 } verdict;
 
 /* The rank whose failure is the reason: who only lost a peer says less than that peer. */

@@ -1,0 +1,318 @@
+/* What RDMA alone has: failures that say device, port, step and cure, devices that vanish, wires
+ * that lose, and how a rank's wires are told. Over the tests' own libibverbs. */
+#include <unistd.h>
+#include "harness.h"
+#include "transport/verbs/matrix.h"
+#include "verbs_help.h"
+
+static hocket_status open_jaccl(struct member *me, hocket_group **world)
+{
+    hocket_config config = member_config(me);
+    return hocket_init(&config, world);
+}
+
+static const struct harness_backend jaccl = {.name = "jaccl", .open = open_jaccl};
+
+/* === Opening ================================================================================== */
+
+struct refusal {
+    const char *name, *settings; /* of the library */
+    const char *variable, *value;
+    bool own_devices;
+    int size;
+    hocket_status status;
+    const char *says[5]; /* all of them */
+    bool together; /* ranks are threads and share a device's queue pairs; the last one, since the
+                      library keeps the settings of whoever opens it first */
+};
+
+static const struct refusal refusals[] = {
+    {.name = "errno 22 at RTR",
+     .settings = "rtr=22",
+     .own_devices = true,
+     .size = 2,
+     .status = HOCKET_ERR_SYSTEM,
+     .says = {"device fake", "port 1", "GID index", "moving the queue pair to RTR", "(errno 22)"}},
+    {.name = "more queue pairs than a device has",
+     .settings = "apple,count=12",
+     .own_devices = true,
+     .size = 12,
+     .status = HOCKET_ERR_UNAVAILABLE,
+     .says = {"has 10 queue pairs at most", "needs 11"}},
+    {.name = "no active port",
+     .settings = "down",
+     .own_devices = true,
+     .size = 2,
+     .status = HOCKET_ERR_UNAVAILABLE,
+     .says = {"device fake", "no port is active", "cable"}},
+    {.name = "no GID",
+     .settings = "nogid",
+     .own_devices = true,
+     .size = 2,
+     .status = HOCKET_ERR_UNAVAILABLE,
+     .says = {"device fake", "no valid GID", "address"}},
+    {.name = "a device that does not open",
+     .settings = "broken",
+     .own_devices = true,
+     .size = 2,
+     .status = HOCKET_ERR_SYSTEM,
+     .says = {"device fake", "opening it"}},
+    {.name = "no such device",
+     .settings = "",
+     .variable = "HOCKET_VERBS_DEVICES",
+     .value = "fake0,mlx5_9",
+     .size = 2,
+     .status = HOCKET_ERR_UNAVAILABLE,
+     .says = {"no RDMA device \"mlx5_9\"", "it has: fake0 fake1"}},
+    {.name = "no kind in common",
+     .settings = "apple",
+     .variable = "HOCKET_VERBS_KIND",
+     .value = "rc",
+     .own_devices = true,
+     .size = 2,
+     .status = HOCKET_ERR_UNAVAILABLE,
+     .says = {"no kind of queue pair in common", "HOCKET_VERBS_KIND"}},
+    {.name = "no kind at all",
+     .settings = "",
+     .variable = "HOCKET_VERBS_KIND",
+     .value = "ud",
+     .own_devices = true,
+     .size = 2,
+     .status = HOCKET_ERR_INVALID,
+     .says = {"HOCKET_VERBS_KIND is \"ud\"", "rc or uc"}},
+    {.name = "the eleventh queue pair",
+     .settings = "apple",
+     .variable = "HOCKET_VERBS_DEVICES",
+     .value = "fake0",
+     .size = 4,
+     .status = HOCKET_ERR_SYSTEM,
+     .says = {"device fake0", "making a queue pair", "(errno 16)", "Apple's have 10"},
+     .together = true},
+};
+
+/* All ranks get the status; what is wrong is said by the rank that it is wrong on, and handed on.
+ */
+static void is_refused(struct member *me)
+{
+    const struct refusal *r = me->context;
+    hocket_config config = member_config(me);
+    harness_note("%s", r->name);
+    CHECK_STATUS(r->status, hocket_init(&config, &me->world));
+    for (size_t i = 0; i < LENGTH(r->says) && r->says[i] != NULL; i++)
+        CHECK_HAS(hocket_last_error(), r->says[i]);
+}
+
+static void refusals_say_what_to_do(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LENGTH(refusals); i++) {
+        const struct refusal *r = &refusals[i];
+        verbs_begin(r->settings);
+        if (r->own_devices)
+            verbs_own_devices(r->size);
+        if (r->variable != NULL)
+            setenv(r->variable, r->value, 1);
+        harness_run(&(struct harness_run){.backend = &jaccl,
+                                          .size = r->size,
+                                          .body = is_refused,
+                                          .context = (void *)r,
+                                          .processes = !r->together,
+                                          .without_world = true});
+        if (r->variable != NULL)
+            unsetenv(r->variable);
+        verbs_end();
+    }
+}
+
+/* === The matrix =============================================================================== */
+
+static const char *write_matrix(const char *text)
+{
+    static char path[96];
+    snprintf(path, sizeof path, "%s/own", verbs_folder());
+    FILE *file = fopen(path, "w");
+    CHECK(file != NULL);
+    fputs(text, file);
+    fclose(file);
+    return path;
+}
+
+static void expect_matrix(const char *text, int size, const char *says)
+{
+    hk_wires row[4];
+    setenv("MLX_IBV_DEVICES", write_matrix(text), 1);
+    CHECK_STATUS(HOCKET_ERR_INVALID, hk_matrix_read(0, size, row));
+    CHECK_HAS(hocket_last_error(), says);
+    unsetenv("MLX_IBV_DEVICES");
+}
+
+static void a_matrix_is_checked(void **state)
+{
+    (void)state;
+    hk_wires row[4];
+    verbs_begin("");
+    expect_matrix("[[null, \"a\"], [\"b\"]]", 2, "no JSON list");
+    expect_matrix("[[null, \"a\"], [\"b\", null]]", 3, "is for 2 ranks, and there are 3");
+    expect_matrix("[[\"c\", \"a\"], [\"b\", null]]", 2, "rank 0 faces itself");
+    expect_matrix("[[null, [\"a\", \"b\"]], [\"b\", null]]", 2, "2 wires to rank 1, which has 1");
+    expect_matrix("[[null, 7], [\"b\", null]]", 2, "neither null nor the name");
+    expect_matrix("[[null, [\"a\",\"b\",\"c\",\"d\",\"e\"]], [\"b\", null]]", 2,
+                  "more than 4 wires");
+    setenv("MLX_IBV_DEVICES",
+           write_matrix("[[null, [\"a\", \"b\"], null], [[\"c\", \"d\"], null, \"e\"], "
+                        "[null, \"f\", null]]"),
+           1);
+    CHECK_OK(hk_matrix_read(1, 3, row));
+    CHECK_INT(2, row[0].count);
+    CHECK_TEXT("d", row[0].names[1]);
+    CHECK_INT(0, row[1].count);
+    CHECK_TEXT("e", row[2].names[0]);
+    setenv("MLX_JACCL_RING", "1", 1);
+    CHECK_OK(hk_matrix_read(0, 3, row)); /* of three, all are neighbours */
+    CHECK_INT(2, row[1].count);
+    unsetenv("MLX_JACCL_RING");
+    unsetenv("MLX_IBV_DEVICES");
+    setenv("HOCKET_VERBS_RING", "1", 1);
+    setenv("HOCKET_VERBS_DEVICES", "fake0,fake1", 1);
+    CHECK_OK(hk_matrix_read(0, 4, row));
+    CHECK_INT(2, row[1].count);
+    CHECK_INT(0, row[2].count);
+    CHECK_INT(2, row[3].count);
+    unsetenv("HOCKET_VERBS_RING");
+    verbs_end();
+}
+
+/* === What gets lost =========================================================================== */
+
+static void sums_are_right(struct member *me)
+{
+    static const size_t counts[] = {1, 100, 5000, 300007};
+    for (size_t c = 0; c < LENGTH(counts); c++) {
+        float *data = malloc(counts[c] * sizeof *data);
+        for (int round = 0; round < 3; round++) {
+            for (size_t i = 0; i < counts[c]; i++)
+                data[i] = (float)(me->rank + (int)(i % 1000));
+            CHECK_OK(hocket_all_sum(me->world, data, counts[c]));
+            for (size_t i = 0; i < counts[c]; i++)
+                CHECK_THAT(data[i] ==
+                               (float)(me->size * (me->size - 1) / 2 + me->size * (int)(i % 1000)),
+                           "element %zu of %zu is %g", i, counts[c], (double)data[i]);
+        }
+        free(data);
+    }
+}
+
+static void uc_that_loses_much_is_right(void **state)
+{
+    (void)state;
+    verbs_begin("loss=20,seed=4");
+    verbs_own_devices(3);
+    setenv("HOCKET_VERBS_KIND", "uc", 1);
+    RANKS(&jaccl, 3, sums_are_right, NULL);
+    unsetenv("HOCKET_VERBS_KIND");
+    verbs_end();
+}
+
+static void frames_that_come_late_are_put_in_order(void **state)
+{
+    (void)state;
+    verbs_begin("delay_us=2000");
+    setenv("HOCKET_VERBS_DEVICES", "fake0,fake1,fake2,fake3", 1);
+    RANKS(&jaccl, 2, sums_are_right, NULL);
+    verbs_end();
+}
+
+/* The control connection is fine, and both look, but nothing comes through: no deadline is near. */
+static void finds_the_wire_dead(struct member *me)
+{
+    CHECK_STATUS(HOCKET_ERR_PEER_LOST, hocket_barrier(me->world));
+    CHECK_INT(1 - me->rank, hocket_last_error_rank());
+}
+
+static void a_wire_that_loses_all_is_given_up(void **state)
+{
+    (void)state;
+    verbs_begin("loss=100,seed=4");
+    verbs_own_devices(2);
+    setenv("HOCKET_VERBS_KIND", "uc", 1);
+    harness_run(&(struct harness_run){.backend = &jaccl,
+                                      .size = 2,
+                                      .body = finds_the_wire_dead,
+                                      .processes = true,
+                                      .timeout_s = 200});
+    unsetenv("HOCKET_VERBS_KIND");
+    verbs_end();
+}
+
+/* Longer than the repeats that would be counted against a peer that looks. */
+static void computes_for_long(struct member *me)
+{
+    float one = 1;
+    CHECK_OK(hocket_barrier(me->world));
+    if (me->rank == 0)
+        sleep_seconds(6);
+    CHECK_OK(hocket_all_sum(me->world, &one, 1));
+    CHECK_INT(me->size, one);
+}
+
+static void a_peer_that_computes_is_waited_for(void **state)
+{
+    (void)state;
+    verbs_begin("");
+    verbs_own_devices(3);
+    setenv("HOCKET_VERBS_KIND", "uc", 1);
+    RANKS(&jaccl, 3, computes_for_long, NULL);
+    unsetenv("HOCKET_VERBS_KIND");
+    verbs_end();
+}
+
+/* === A device that vanishes =================================================================== */
+
+enum { VICTIM = 1 };
+
+static void the_device_of_one_goes(struct member *me)
+{
+    hocket_status status = HOCKET_OK;
+    float data[2000] = {0};
+    while (status == HOCKET_OK)
+        status = hocket_all_sum(me->world, data, LENGTH(data));
+    if (me->rank == VICTIM) {
+        CHECK_INT(HOCKET_ERR_SYSTEM, status);
+        CHECK_HAS(hocket_last_error(), "device fake1");
+        return;
+    }
+    CHECK_INT(HOCKET_ERR_PEER_LOST, status);
+    CHECK_INT(VICTIM, hocket_last_error_rank());
+}
+
+static void a_device_that_vanishes_is_named(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"rc", "uc"};
+    for (size_t i = 0; i < LENGTH(kinds); i++)
+        for (int at = 1; at < 200; at += 60) {
+            char settings[32];
+            snprintf(settings, sizeof settings, "gone=fake1:%d", at);
+            verbs_begin(settings);
+            verbs_own_devices(3);
+            setenv("HOCKET_VERBS_KIND", kinds[i], 1);
+            PROCESSES(&jaccl, 3, the_device_of_one_goes, NULL);
+            unsetenv("HOCKET_VERBS_KIND");
+            verbs_end();
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refusals_say_what_to_do),
+        cmocka_unit_test(a_matrix_is_checked),
+        cmocka_unit_test(uc_that_loses_much_is_right),
+        cmocka_unit_test(frames_that_come_late_are_put_in_order),
+        cmocka_unit_test(a_wire_that_loses_all_is_given_up),
+        cmocka_unit_test(a_peer_that_computes_is_waited_for),
+        cmocka_unit_test(a_device_that_vanishes_is_named),
+    };
+    harness_clear_environment();
+    return cmocka_run_group_tests_name("verbs", tests, NULL, NULL);
+}
