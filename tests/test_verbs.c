@@ -3,6 +3,7 @@
 #include <unistd.h>
 #include "harness.h"
 #include "transport/verbs/matrix.h"
+#include "transport/verbs/rail.h"
 #include "verbs_help.h"
 
 static hocket_status open_jaccl(struct member *me, hocket_group **world)
@@ -266,6 +267,164 @@ static void a_peer_that_computes_is_waited_for(void **state)
     verbs_end();
 }
 
+/* === Straight into memory ===================================================================== */
+
+#define LARGE ((size_t)3 << 20)
+
+/* Each end's memory is known or not; lengths about where straight begins, and in many pieces. */
+static void large_messages_arrive(struct member *me)
+{
+    static const size_t lengths[] = {65535, 65536, 65537, 300000, LARGE};
+    const int next = (me->rank + 1) % me->size, previous = (me->rank + me->size - 1) % me->size;
+    void *known[2], *plain[2] = {malloc(LARGE), malloc(LARGE)};
+    CHECK_OK(hocket_alloc(me->world, LARGE, &known[0]));
+    known[1] = guard_alloc(LARGE);
+    CHECK_OK(hocket_register(me->world, known[1], LARGE));
+    for (size_t l = 0; l < LENGTH(lengths); l++)
+        for (int how = 0; how < 4; how++) {
+            unsigned char *out = how & 1 ? known[0] : plain[0];
+            unsigned char *in = how & 2 ? known[1] : plain[1];
+            hocket_request *send;
+            size_t got, length = lengths[l];
+            harness_note("%zu bytes, %d", length, how);
+            fill_bytes(out, length, (uint64_t)(me->rank * 100 + how) + length);
+            memset(in, 0, length);
+            CHECK_OK(hocket_send_bytes_async(me->world, next, 7, out, length, &send));
+            CHECK_OK(hocket_recv_into(me->world, previous, 7, in, LARGE, &got));
+            CHECK_INT(length, got);
+            CHECK_FILLED(in, length, (uint64_t)(previous * 100 + how) + length);
+            CHECK_OK(hocket_wait(send));
+            GUARD_CHECK(known[1]);
+        }
+    CHECK_OK(hocket_barrier(me->world));
+    CHECK_OK(hocket_unregister(me->world, known[1]));
+    GUARD_FREE(known[1]);
+    hocket_dealloc(me->world, known[0]);
+    free(plain[0]);
+    free(plain[1]);
+}
+
+/* Many at once, each way, from pieces of one region. */
+static void many_large_at_once(struct member *me)
+{
+    enum { COUNT = 12, BYTES = 100000 };
+    unsigned char *memory;
+    void *allocated;
+    const int other = 1 - me->rank;
+    hocket_request *sends[COUNT], *receives[COUNT];
+    size_t got[COUNT];
+    CHECK_OK(hocket_alloc(me->world, (size_t)2 * COUNT * BYTES, &allocated));
+    memory = allocated;
+    for (int i = 0; i < COUNT; i++) {
+        fill_bytes(memory + i * BYTES, BYTES, (uint64_t)(me->rank * COUNT + i));
+        CHECK_OK(hocket_recv_into_async(me->world, other, (uint32_t)i, memory + (COUNT + i) * BYTES,
+                                        BYTES, &got[i], &receives[i]));
+    }
+    CHECK_OK(hocket_barrier(me->world));
+    for (int i = COUNT - 1; i >= 0; i--)
+        CHECK_OK(hocket_send_bytes_async(me->world, other, (uint32_t)i, memory + i * BYTES, BYTES,
+                                         &sends[i]));
+    for (int i = 0; i < COUNT; i++) {
+        CHECK_OK(hocket_wait(receives[i]));
+        CHECK_FILLED(memory + (COUNT + i) * BYTES, BYTES, (uint64_t)(other * COUNT + i));
+        CHECK_OK(hocket_wait(sends[i]));
+    }
+    CHECK_OK(hocket_barrier(me->world));
+    hocket_dealloc(me->world, allocated);
+}
+
+/* Both send before either receives: an offer waits for no receive. */
+static void both_send_first(struct member *me)
+{
+    void *out, *in;
+    size_t got;
+    CHECK_OK(hocket_alloc(me->world, LARGE, &out));
+    CHECK_OK(hocket_alloc(me->world, LARGE, &in));
+    fill_bytes(out, LARGE, (uint64_t)me->rank);
+    CHECK_OK(hocket_send_bytes(me->world, 1 - me->rank, 1, out, LARGE));
+    CHECK_OK(hocket_recv_into(me->world, 1 - me->rank, 1, in, LARGE, &got));
+    CHECK_FILLED(in, LARGE, (uint64_t)(1 - me->rank));
+    hocket_dealloc(me->world, out);
+    hocket_dealloc(me->world, in);
+}
+
+static void large_messages_go_straight(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"rc", "wires", "uc", "apple", "sealed"};
+    for (size_t i = 0; i < LENGTH(ways); i++) {
+        RANKS(verbs_variant(ways[i]), 3, large_messages_arrive, NULL);
+        RANKS(verbs_variant(ways[i]), 2, many_large_at_once, NULL);
+        RANKS(verbs_variant(ways[i]), 2, both_send_first, NULL);
+    }
+}
+
+/* The sender stops when it has offered and before it can write: the receive's deadline comes, and
+ * the memory is the caller's again. */
+static void a_receive_is_taken_back(struct member *me)
+{
+    enum { ROUNDS = 40 };
+    void *memory;
+    hocket_request *request;
+    size_t got;
+    CHECK_OK(hocket_alloc(me->world, LARGE, &memory));
+    CHECK_OK(hocket_barrier(me->world));
+    for (int i = 0; i < ROUNDS; i++) {
+        if (me->rank == 0) {
+            sleep_seconds(0.0005 * (i % 20));
+            fill_bytes(memory, LARGE, (uint64_t)i);
+            CHECK_OK(hocket_send_bytes(me->world, 1, 3, memory, LARGE));
+        } else {
+            CHECK_OK(hocket_set_timeout(me->world, 0.004));
+            hocket_status status = hocket_recv_into(me->world, 0, 3, memory, LARGE, &got);
+            if (status == HOCKET_ERR_TIMEOUT)
+                fill_bytes(memory, LARGE, 1000); /* it is this rank's */
+            CHECK_OK(hocket_set_timeout(me->world, 20));
+            if (status == HOCKET_ERR_TIMEOUT) {
+                CHECK_FILLED(memory, LARGE, 1000);
+                CHECK_OK(hocket_recv_into_async(me->world, 0, 3, memory, LARGE, &got, &request));
+                CHECK_OK(hocket_wait(request));
+            }
+            CHECK_FILLED(memory, LARGE, (uint64_t)i);
+        }
+    }
+    CHECK_OK(hocket_barrier(me->world));
+    hocket_dealloc(me->world, memory);
+}
+
+static void receives_are_taken_back_from_the_device(void **state)
+{
+    (void)state;
+    RANKS(verbs_variant("rc"), 2, a_receive_is_taken_back, NULL);
+}
+
+/* === The budget of regions ==================================================================== */
+
+static void one_region_too_many_is_an_error(void **state)
+{
+    (void)state;
+    enum { REGIONS = 100 };
+    static char bytes[REGIONS][64];
+    hk_ibv_mr *regions[REGIONS];
+    hk_rail rail;
+    verbs_begin("apple");
+    setenv("HOCKET_VERBS_PROFILE", "apple", 1);
+    CHECK_OK(hk_rail_open(&rail, "fake0", NULL));
+    CHECK_OK(hk_rail_furnish(&rail, 4096, 16, 1));
+    for (int i = 0; i < REGIONS - 1; i++)
+        CHECK_OK(hk_arena_register(&rail.arena, bytes[i], sizeof bytes[i], &regions[i]));
+    CHECK_STATUS(HOCKET_ERR_UNAVAILABLE,
+                 hk_arena_register(&rail.arena, bytes[REGIONS - 1], 64, &regions[REGIONS - 1]));
+    CHECK_HAS(hocket_last_error(), "device fake0 has no memory region left: all 100 are in use");
+    hk_arena_unregister(&rail.arena, regions[0]);
+    CHECK_OK(hk_arena_register(&rail.arena, bytes[0], sizeof bytes[0], &regions[0]));
+    for (int i = 0; i < REGIONS - 1; i++)
+        hk_arena_unregister(&rail.arena, regions[i]);
+    hk_rail_close(&rail);
+    unsetenv("HOCKET_VERBS_PROFILE");
+    verbs_end();
+}
+
 /* === A device that vanishes =================================================================== */
 
 enum { VICTIM = 1 };
@@ -311,6 +470,9 @@ int main(void)
         cmocka_unit_test(frames_that_come_late_are_put_in_order),
         cmocka_unit_test(a_wire_that_loses_all_is_given_up),
         cmocka_unit_test(a_peer_that_computes_is_waited_for),
+        cmocka_unit_test(large_messages_go_straight),
+        cmocka_unit_test(receives_are_taken_back_from_the_device),
+        cmocka_unit_test(one_region_too_many_is_an_error),
         cmocka_unit_test(a_device_that_vanishes_is_named),
     };
     harness_clear_environment();

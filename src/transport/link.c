@@ -65,6 +65,7 @@ void hk_link_close(hk_link *link)
 {
     hk_pipe_close(&link->pipe);
     drop_unclaimed(link);
+    hk_straight_end(link, false);
     free_parcels(&link->first);
     free_parcels(&link->offers);
     free_parcels(&link->spare);
@@ -95,6 +96,7 @@ static void gone(hk_link *link, const char *why)
     free_parcels(&link->first);
     free_parcels(&link->offers);
     link->last = &link->first;
+    hk_straight_end(link, true);
     if (link->incoming != NULL)
         hk_mailbox_drop(link->box, link->incoming);
     link->incoming = NULL;
@@ -140,7 +142,7 @@ static void enqueue(hk_link *link, hk_parcel *parcel)
 /* Without memory for 100 bytes the connection is given up: a lost control frame would be a hang.
  * The mailbox may be in the middle of something that `gone` would pull from under it, so reading
  * finds the end. */
-static void send_control(hk_link *link, const hk_frame *frame)
+void hk_link_say(hk_link *link, const hk_frame *frame)
 {
     if (link->pipe.fd < 0)
         return;
@@ -170,7 +172,7 @@ static hocket_status announce(hk_link *link, hocket_op *op)
     op->scratch[0] = offer;
     offer->next = link->offers;
     link->offers = offer;
-    send_control(link, &frame);
+    hk_link_say(link, &frame);
     return HOCKET_OK;
 }
 
@@ -184,6 +186,12 @@ hocket_status hk_link_send(hk_link *link, hocket_op *op)
     size_t unread = hk_window_count(&link->sent, link->peer, op->context);
     if (cost > HK_WINDOW_BYTES || unread + cost > HK_LINK_UNASKED_MAX)
         return announce(link, op);
+    hocket_status status;
+    if (hk_straight_send(link, op, &status)) {
+        if (status == HOCKET_OK && !hk_window_add(&link->sent, link->peer, op->context, cost))
+            link->straight.ops->cut(link->straight.self); /* the peer counts what was said */
+        return status;
+    }
     hk_frame frame = {.kind = HK_FRAME_MESSAGE,
                       .tag = op->tag,
                       .context = op->context,
@@ -200,6 +208,28 @@ hocket_status hk_link_send(hk_link *link, hocket_op *op)
     op->scratch[0] = parcel;
     enqueue(link, parcel);
     return HOCKET_OK;
+}
+
+void hk_link_send_bytes(hk_link *link, uint64_t ticket, const void *bytes, size_t length,
+                        hocket_op *op, void *owned)
+{
+    hk_parcel *parcel =
+        new_parcel(link,
+                   &(hk_frame){.kind = HK_FRAME_BYTES_OF, .length = length, .ticket = ticket});
+    if (parcel == NULL) { /* as in hk_link_say, and reading finds the end */
+        free(owned);
+        if (op != NULL)
+            hocket_op_complete(op, HOCKET_ERR_PEER_LOST, 0);
+        shutdown(link->pipe.fd, SHUT_RDWR);
+        return;
+    }
+    parcel->data = bytes;
+    parcel->left = length;
+    parcel->op = op;
+    parcel->owned = owned;
+    if (op != NULL)
+        op->scratch[0] = parcel;
+    enqueue(link, parcel);
 }
 
 static void remove_parcel(hk_parcel **first, hk_parcel ***last, hk_parcel *parcel)
@@ -242,11 +272,13 @@ static bool has_begun(const hk_link *link, const hk_parcel *parcel)
 void hk_link_cancel_send(hk_link *link, hocket_op *op)
 {
     hk_parcel *parcel = op->scratch[0];
-    if (is_offer(link, parcel)) {
+    if (parcel == NULL) {
+        hk_straight_cancel_send(link, op);
+    } else if (is_offer(link, parcel)) {
         hk_frame frame = {.kind = HK_FRAME_WITHDRAW, .ticket = parcel->ticket};
         remove_parcel(&link->offers, NULL, parcel);
         free_parcel(link, parcel);
-        send_control(link, &frame);
+        hk_link_say(link, &frame);
     } else if (!has_begun(link, parcel) && parcel->ticket == 0) {
         hk_window_subtract(&link->sent, link->peer, parcel->context, parcel->cost);
         remove_parcel(&link->first, &link->last, parcel);
@@ -254,6 +286,12 @@ void hk_link_cancel_send(hk_link *link, hocket_op *op)
     } else {
         finish_from_copy(link, parcel);
     }
+}
+
+void hk_link_cancel_receive(hk_link *link, hocket_op *op)
+{
+    if (!hk_straight_cancel_receive(link, op))
+        hk_mailbox_cancel(link->box, op);
 }
 
 void hk_link_forget(hk_link *link, uint64_t context)
@@ -319,7 +357,7 @@ void hk_link_claimed(hk_link *link, hk_message *message)
 {
     message->source = link->asked;
     link->asked = message;
-    send_control(link, &(hk_frame){.kind = HK_FRAME_ASK, .ticket = message->ticket});
+    hk_link_say(link, &(hk_frame){.kind = HK_FRAME_ASK, .ticket = message->ticket});
 }
 
 void hk_link_was_read(hk_link *link, uint64_t context, size_t bytes)
@@ -331,7 +369,7 @@ void hk_link_was_read(hk_link *link, uint64_t context, size_t bytes)
     if (read < HK_LINK_CREDIT_BYTES)
         return;
     hk_window_subtract(&link->read, link->peer, context, read);
-    send_control(link, &(hk_frame){.kind = HK_FRAME_READ, .context = context, .length = read});
+    hk_link_say(link, &(hk_frame){.kind = HK_FRAME_READ, .context = context, .length = read});
 }
 
 static hk_message *take_asked(hk_link *link, uint64_t ticket)
@@ -355,8 +393,10 @@ static void was_asked(hk_link *link, uint64_t ticket)
     hk_parcel *offer = link->offers;
     while (offer != NULL && offer->ticket != ticket)
         offer = offer->next;
-    if (offer == NULL)
-        return; /* withdrawn meanwhile */
+    if (offer == NULL) {
+        hk_straight_asked(link, ticket); /* or withdrawn meanwhile */
+        return;
+    }
     remove_parcel(&link->offers, NULL, offer);
     enqueue(link, offer);
 }
@@ -411,6 +451,8 @@ static void arrived(hk_link *link, size_t bytes)
 static bool begin_asked(hk_link *link, const hk_frame *frame)
 {
     link->incoming = take_asked(link, frame->ticket);
+    if (link->incoming == NULL)
+        link->incoming = hk_straight_take(link, frame->ticket);
     if (link->incoming == NULL || link->incoming->length != frame->length)
         return false;
     if (frame->length == 0) /* nothing follows that would end it */
@@ -434,6 +476,14 @@ static bool handle(hk_link *link, const hk_frame *frame, hocket_status *status)
             return false;
         *status = begin_message(link, frame);
         return true;
+    case HK_FRAME_OFFER:
+        if (frame->length > HK_WINDOW_BYTES)
+            return false;
+        *status = count_unasked(link, frame);
+        return *status == HOCKET_OK ? hk_straight_offered(link, frame, status)
+                                    : *status != HOCKET_ERR_PROTOCOL;
+    case HK_FRAME_HERE: return hk_straight_here(link, frame);
+    case HK_FRAME_WRITTEN: return hk_straight_was_written(link, frame->ticket);
     case HK_FRAME_ASK: was_asked(link, frame->ticket); return true;
     case HK_FRAME_BYTES_OF: return begin_asked(link, frame);
     case HK_FRAME_READ:

@@ -13,13 +13,14 @@
 #define HK_TRANSPORT_LINK_H
 
 #include "transport/mailbox.h"
+#include "transport/straight.h"
 #include "transport/window.h"
 #include "wire/frame.h"
 #include "wire/pipe.h"
 
 typedef struct hk_parcel hk_parcel;
 
-typedef struct hk_link {
+struct hk_link {
     hk_pipe pipe; /* closed: the connection has ended */
     int peer;
     hk_mailbox *box;
@@ -37,7 +38,9 @@ typedef struct hk_link {
     size_t begin, end;
     hk_message *incoming; /* whose bytes come now */
     hk_message *asked;    /* claimed after an announcement; linked by source */
-} hk_link;
+
+    hk_straight straight; /* whoever opens the link may set its ops */
+};
 
 #define HK_LINK_BUFFER (4 * 1024)
 #define HK_LINK_CREDIT_BYTES (UINT64_C(4) << 20) /* read, not reported: the window's tolerance */
@@ -51,6 +54,9 @@ void hk_link_close(hk_link *link);
 
 hocket_status hk_link_send(hk_link *link, hocket_op *op);
 void hk_link_cancel_send(hk_link *link, hocket_op *op);
+
+/* Takes a receive from this peer back, out of the mailbox too. */
+void hk_link_cancel_receive(hk_link *link, hocket_op *op);
 
 /* The mailbox's hooks, for messages of this link. */
 void hk_link_claimed(hk_link *link, hk_message *message);
@@ -67,5 +73,12 @@ bool hk_link_wants_to_write(const hk_link *link);
  * beyond HK_LINK_UNASKED_MAX; NO_MEMORY. */
 bool hk_link_write(hk_link *link);
 bool hk_link_read(hk_link *link, hocket_status *status);
+
+/* === For straight.c =========================================================================== */
+
+void hk_link_say(hk_link *link, const hk_frame *frame);
+/* BYTES_OF. op, or else owned, which is freed: whose the bytes are. */
+void hk_link_send_bytes(hk_link *link, uint64_t ticket, const void *bytes, size_t length,
+                        hocket_op *op, void *owned);
 
 #endif

@@ -149,7 +149,7 @@ void hk_links_cancel(void *self, hocket_op *op)
     if (op->kind == HOCKET_OP_SEND)
         hk_link_cancel_send(&t->links[op->peer], op);
     else
-        hk_mailbox_cancel(&t->box, op);
+        hk_link_cancel_receive(&t->links[op->peer], op);
 }
 
 bool hk_links_probe(void *self, int from, uint64_t context, uint32_t tag, size_t *length)

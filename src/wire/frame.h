@@ -7,6 +7,9 @@
  *     BYTES_OF  the bytes of `ticket` follow
  *     READ      `length` bytes of `context` have been read: that much more may be sent unasked
  *     WITHDRAW  the sender takes `ticket` back
+ *     OFFER     a message like MESSAGE whose bytes may go straight into memory: nothing follows
+ *     HERE      the answer: into that memory (context: address, tag: key). The other answer is ASK
+ *     WRITTEN   the bytes of `ticket` are there
  */
 #ifndef HK_WIRE_FRAME_H
 #define HK_WIRE_FRAME_H
@@ -25,6 +28,9 @@ typedef enum hk_frame_kind {
     HK_FRAME_BYTES_OF,
     HK_FRAME_READ,
     HK_FRAME_WITHDRAW,
+    HK_FRAME_OFFER,
+    HK_FRAME_HERE,
+    HK_FRAME_WRITTEN,
     HK_FRAME_KINDS
 } hk_frame_kind;
 

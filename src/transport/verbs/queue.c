@@ -15,12 +15,17 @@
 #define RNR_FOR_EVER 7
 #define RNR_TIMER 12 /* 0.64 ms */
 
-#define RECEIVE_BIT (UINT64_C(1) << 31)
-#define SLOT_MASK (RECEIVE_BIT - 1)
+#define WORK_SHIFT 24 /* of a wr_id: the queue's index, the kind of work, the slot */
+#define WORK_MASK 0xffu
+#define SLOT_MASK ((UINT64_C(1) << WORK_SHIFT) - 1)
 
-static int frames_of(const hk_queue_shape *shape)
+/* Queues are counted in frames, which is more than enough where they are counted in requests. */
+void hk_queue_depths(const hk_queue_shape *shape, int *sends, int *receives)
 {
-    return (int)(shape->slot_bytes / HK_VERBS_FRAME);
+    int frames = (int)(shape->slot_bytes / HK_VERBS_FRAME);
+    int writes = shape->writes ? HK_QUEUE_WRITES * (int)(HK_QUEUE_WRITE_BYTES / HK_VERBS_FRAME) : 0;
+    *sends = shape->sends * frames + writes;
+    *receives = shape->receives * frames;
 }
 
 size_t hk_queue_bytes(const hk_queue_shape *shape)
@@ -52,18 +57,16 @@ static hocket_status make_slots(hk_queue *queue)
     return HOCKET_OK;
 }
 
-/* Queues are counted in frames, which is more than enough where they are counted in requests. What
- * the device grants may differ either way, and posting more than that is noticed by nobody. */
+/* What the device grants may differ, and posting more than that is noticed by nobody. */
 static hocket_status check_depth(const hk_queue *queue, const hk_ibv_qp_cap *granted)
 {
-    uint32_t frames = (uint32_t)frames_of(&queue->shape);
-    uint32_t receives = (uint32_t)queue->shape.receives * frames;
-    uint32_t sends = (uint32_t)queue->shape.sends * frames;
-    if (granted->max_recv_wr >= receives && granted->max_send_wr >= sends)
+    int sends, receives;
+    hk_queue_depths(&queue->shape, &sends, &receives);
+    if (granted->max_recv_wr >= (uint32_t)receives && granted->max_send_wr >= (uint32_t)sends)
         return HOCKET_OK;
     return hk_fail(HOCKET_ERR_UNAVAILABLE,
                    "device %s grants queues of %u sends and %u receives, in frames of %d bytes, "
-                   "where %u and %u were asked for",
+                   "where %d and %d were asked for",
                    queue->rail->device.name, granted->max_send_wr, granted->max_recv_wr,
                    HK_VERBS_FRAME, sends, receives);
 }
@@ -71,12 +74,13 @@ static hocket_status check_depth(const hk_queue *queue, const hk_ibv_qp_cap *gra
 static hocket_status make_pair(hk_queue *queue)
 {
     hk_rail *rail = queue->rail;
-    uint32_t frames = (uint32_t)frames_of(&queue->shape);
+    int sends, receives;
+    hk_queue_depths(&queue->shape, &sends, &receives);
     hk_ibv_qp_init_attr attr = {.qp_context = NULL,
                                 .send_cq = rail->cq,
                                 .recv_cq = rail->cq,
-                                .cap = {.max_send_wr = (uint32_t)queue->shape.sends * frames,
-                                        .max_recv_wr = (uint32_t)queue->shape.receives * frames,
+                                .cap = {.max_send_wr = (uint32_t)sends,
+                                        .max_recv_wr = (uint32_t)receives,
                                         .max_send_sge = 1,
                                         .max_recv_sge = 1,
                                         .max_inline_data = INLINE_WANTED},
@@ -207,15 +211,15 @@ hocket_status hk_queue_connect(hk_queue *queue, const hk_queue_end *peer, const 
 
 /* === Work ===================================================================================== */
 
-static uint64_t work_id(const hk_queue *queue, bool is_receive, int slot)
+static uint64_t work_id(const hk_queue *queue, hk_queue_work work, int slot)
 {
-    return (uint64_t)queue->index << 32 | (is_receive ? RECEIVE_BIT : 0) | (uint64_t)slot;
+    return (uint64_t)queue->index << 32 | (uint64_t)work << WORK_SHIFT | (uint64_t)slot;
 }
 
-hk_queue *hk_queue_of(const hk_rail *rail, uint64_t wr_id, bool *is_receive, int *slot)
+hk_queue *hk_queue_of(const hk_rail *rail, uint64_t wr_id, hk_queue_work *work, int *slot)
 {
     uint64_t index = wr_id >> 32;
-    *is_receive = (wr_id & RECEIVE_BIT) != 0;
+    *work = (hk_queue_work)(wr_id >> WORK_SHIFT & WORK_MASK);
     *slot = (int)(wr_id & SLOT_MASK);
     return index < (uint64_t)rail->queue_max ? rail->queues[index] : NULL;
 }
@@ -257,7 +261,7 @@ hocket_status hk_queue_send(hk_queue *queue, int slot, size_t bytes)
     hk_ibv_sge piece = {.addr = (uintptr_t)hk_queue_send_slot(queue, slot),
                         .length = (uint32_t)length,
                         .lkey = queue->rail->arena.mr->lkey};
-    hk_ibv_send_wr work = {.wr_id = work_id(queue, false, slot),
+    hk_ibv_send_wr work = {.wr_id = work_id(queue, HK_QUEUE_SEND, slot),
                            .sg_list = &piece,
                            .num_sge = 1,
                            .opcode = HK_IBV_WR_SEND,
@@ -273,12 +277,29 @@ hocket_status hk_queue_send(hk_queue *queue, int slot, size_t bytes)
     return HOCKET_OK;
 }
 
+hocket_status hk_queue_write(hk_queue *queue, int number, const hk_ibv_sge *piece, uint64_t to,
+                             uint32_t key)
+{
+    hk_ibv_sge local = *piece;
+    hk_ibv_send_wr work = {.wr_id = work_id(queue, HK_QUEUE_WRITE, number),
+                           .sg_list = &local,
+                           .num_sge = 1,
+                           .opcode = HK_IBV_WR_RDMA_WRITE,
+                           .send_flags = HK_IBV_SEND_SIGNALED,
+                           .wr.rdma = {.remote_addr = to, .rkey = key}};
+    hk_ibv_send_wr *bad;
+    int result = queue->rail->context->ops.post_send(queue->qp, &work, &bad);
+    return result == 0 ? HOCKET_OK : fail(queue, HK_VERBS_POST_SEND, hk_verbs_errno(result));
+}
+
 hocket_status hk_queue_receive(hk_queue *queue, int slot)
 {
     hk_ibv_sge piece = {.addr = (uintptr_t)hk_queue_receive_slot(queue, slot),
                         .length = (uint32_t)queue->shape.slot_bytes,
                         .lkey = queue->rail->arena.mr->lkey};
-    hk_ibv_recv_wr work = {.wr_id = work_id(queue, true, slot), .sg_list = &piece, .num_sge = 1};
+    hk_ibv_recv_wr work = {.wr_id = work_id(queue, HK_QUEUE_RECEIVE, slot),
+                           .sg_list = &piece,
+                           .num_sge = 1};
     hk_ibv_recv_wr *bad;
     int result = queue->rail->context->ops.post_recv(queue->qp, &work, &bad);
     return result == 0 ? HOCKET_OK : fail(queue, HK_VERBS_POST_RECV, hk_verbs_errno(result));

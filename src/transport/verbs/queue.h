@@ -10,6 +10,9 @@
 
 #include "transport/verbs/rail.h"
 
+#define HK_QUEUE_WRITES 4 /* under way on a queue that has them */
+#define HK_QUEUE_WRITE_BYTES ((size_t)256 << 10)
+
 /* What the peer must know of it. */
 typedef struct hk_queue_end {
     uint32_t number, first_packet;
@@ -27,6 +30,7 @@ typedef struct hk_queue_shape {
     bool reliable;     /* RC, else UC */
     size_t slot_bytes; /* a multiple of HK_VERBS_FRAME */
     int receives, sends;
+    bool writes; /* there is room for HK_QUEUE_WRITES, too */
 } hk_queue_shape;
 
 typedef struct hk_queue_slot {
@@ -74,10 +78,19 @@ void hk_queue_settle(hk_queue *queue, int slot);
 /* The first bytes of the slot, in one SEND. */
 hocket_status hk_queue_send(hk_queue *queue, int slot, size_t bytes);
 
+/* An RDMA write; number: below HK_QUEUE_WRITES, comes back with the completion. */
+hocket_status hk_queue_write(hk_queue *queue, int number, const hk_ibv_sge *piece, uint64_t to,
+                             uint32_t key);
+
 uint8_t *hk_queue_receive_slot(const hk_queue *queue, int slot);
 hocket_status hk_queue_receive(hk_queue *queue, int slot);
 
-/* What a completion's wr_id says. */
-hk_queue *hk_queue_of(const hk_rail *rail, uint64_t wr_id, bool *is_receive, int *slot);
+typedef enum hk_queue_work { HK_QUEUE_SEND, HK_QUEUE_RECEIVE, HK_QUEUE_WRITE } hk_queue_work;
+
+/* What a completion's wr_id says. NULL: the queue has been closed. */
+hk_queue *hk_queue_of(const hk_rail *rail, uint64_t wr_id, hk_queue_work *work, int *slot);
+
+/* Frames of its two queues, sends first. */
+void hk_queue_depths(const hk_queue_shape *shape, int *sends, int *receives);
 
 #endif

@@ -71,6 +71,7 @@ void hk_stream_close(hk_stream *s)
     for (int wire = 0; wire < HK_WIRES_MAX; wire++)
         for (int lane = 0; lane < HK_STREAM_LANES; lane++)
             hk_queue_close(&s->queues[wire][lane]);
+    hk_writes_fini(&s->writes);
     free(s->out);
     free(s->in);
     s->out = NULL;
@@ -543,22 +544,23 @@ static void judge(hk_stream *s, hk_queue *queue, const hk_ibv_wc *completion)
 }
 
 void hk_stream_completed(hk_stream *s, hk_queue *queue, const hk_ibv_wc *completion,
-                         bool is_receive, int slot)
+                         hk_queue_work work, int slot)
 {
-    int slots = is_receive ? queue->shape.receives : queue->shape.sends;
-    if (s->failed || slot >= slots)
+    if (s->failed)
         return;
     if (completion->status != HK_IBV_WC_SUCCESS) {
         judge(s, queue, completion);
-        return;
-    }
-    if (is_receive) {
+    } else if (work == HK_QUEUE_RECEIVE) {
         arrived(s, queue, slot, completion->byte_len);
-        return;
+    } else if (work == HK_QUEUE_WRITE) {
+        hocket_status status = hk_writes_completed(&s->writes, slot);
+        if (status != HOCKET_OK)
+            broke(s, status);
+    } else {
+        queue->slots[slot].posted = false;
+        queue->posted--;
+        hk_queue_settle(queue, slot);
     }
-    queue->slots[slot].posted = false;
-    queue->posted--;
-    hk_queue_settle(queue, slot);
 }
 
 /* === Timers =================================================================================== */

@@ -27,7 +27,7 @@
 
 #include "core/deadline.h"
 #include "core/hostfile.h"
-#include "transport/verbs/queue.h"
+#include "transport/verbs/writes.h"
 #include "wire/pipe.h"
 
 #define HK_STREAM_HEAD 48
@@ -69,6 +69,8 @@ typedef struct hk_stream {
     bool bulk;
     hk_queue queues[HK_WIRES_MAX][HK_STREAM_LANES];
 
+    hk_writes writes; /* straight into memory, where it is reliable and has a bulk lane */
+
     uint32_t sent, heard; /* sequences: next to be sent; before it all is taken by the peer */
     hk_stream_sent *out;  /* by sequence, HK_STREAM_WINDOW of them */
 
@@ -100,7 +102,7 @@ void hk_stream_close(hk_stream *stream);
 
 /* Of one of its queues. */
 void hk_stream_completed(hk_stream *stream, hk_queue *queue, const hk_ibv_wc *completion,
-                         bool is_receive, int slot);
+                         hk_queue_work work, int slot);
 
 /* Whether reading would give something. */
 bool hk_stream_has_news(const hk_stream *stream);

@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "transport/links.h"
 #include "transport/table.h"
+#include "transport/verbs/memory.h"
 #include "transport/verbs/wiring.h"
 #include <netinet/in.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 typedef struct verbs {
     hk_links links; /* first: the links' slots take a verbs for their own */
     hk_wiring wiring;
+    hk_memory memory;
     hk_error broken; /* a device of this rank */
     bool only_some;  /* some links are their connections alone, which have to be asked */
     unsigned rounds;
@@ -43,11 +45,11 @@ static void breaks(void *self, hocket_status status)
 
 static void dispatch(hk_rail *rail, const hk_ibv_wc *completion)
 {
-    bool is_receive;
+    hk_queue_work work;
     int slot;
-    hk_queue *queue = hk_queue_of(rail, completion->wr_id, &is_receive, &slot);
+    hk_queue *queue = hk_queue_of(rail, completion->wr_id, &work, &slot);
     if (queue != NULL) /* else it was closed meanwhile */
-        hk_stream_completed(queue->owner, queue, completion, is_receive, slot);
+        hk_stream_completed(queue->owner, queue, completion, work, slot);
 }
 
 static int poll_rail(verbs *v, hk_rail *rail)
@@ -174,11 +176,110 @@ static hocket_status verbs_progress(void *self, int64_t wait_ns)
     return status == HOCKET_OK && v->broken.status != HOCKET_OK ? hk_fail_with(&v->broken) : status;
 }
 
+/* === Straight into memory ===================================================================== */
+
+static const hk_ibv_mr *find_region(const hk_stream *stream, const void *memory, size_t bytes)
+{
+    const verbs *v = stream->owner.self;
+    if (stream->failed || stream->writes.queue == NULL)
+        return NULL;
+    return hk_memory_find(&v->memory, stream->writes.queue->rail, memory, bytes);
+}
+
+static bool knows(void *self, const void *memory, size_t bytes, uint32_t *key)
+{
+    const hk_ibv_mr *region = find_region(self, memory, bytes);
+    if (region != NULL)
+        *key = region->rkey;
+    return region != NULL;
+}
+
+static bool write_there(void *self, const void *from, size_t bytes, uint64_t to, uint32_t key,
+                        uint64_t ticket)
+{
+    hk_stream *stream = self;
+    const hk_ibv_mr *region = find_region(stream, from, bytes);
+    hk_write_task task = {
+        .from = from, .to = to, .remote_key = key, .bytes = bytes, .ticket = ticket};
+    if (region == NULL)
+        return false;
+    task.local_key = region->lkey;
+    hocket_status status = hk_writes_begin(&stream->writes, &task);
+    if (status != HOCKET_OK && status != HOCKET_ERR_NO_MEMORY)
+        breaks(stream->owner.self, status);
+    return status != HOCKET_ERR_NO_MEMORY;
+}
+
+static void turn(void *self)
+{
+    hk_stream *stream = self;
+    verbs *v = stream->owner.self;
+    hocket_status status = HOCKET_OK;
+    poll_rails(v);
+    hk_links_serve(&v->links, stream->peer, &status);
+    hk_stream_tick(stream, hk_now(), false);
+}
+
+static void cut(void *self)
+{
+    hk_stream_close(self);
+}
+
+static const hk_straight_ops straight_ops = {.knows = knows,
+                                             .write = write_there,
+                                             .turn = turn,
+                                             .cut = cut};
+
+static void written(void *self, uint64_t ticket)
+{
+    const hk_stream *stream = self;
+    verbs *v = stream->owner.self;
+    hk_straight_written(&v->links.links[stream->peer], ticket);
+}
+
+/* What is sealed must not go by the device, and without a bulk lane there is no room. Where no link
+ * can use it no memory is registered. */
+static void allow_straight(verbs *v)
+{
+    for (int i = 0; i < v->links.size; i++) {
+        hk_stream *stream = &v->wiring.streams[i];
+        hk_link *link = &v->links.links[i];
+        if (stream->writes.queue == NULL || link->pipe.cipher != NULL)
+            continue;
+        stream->writes.written = written;
+        stream->writes.self = stream;
+        link->straight.ops = &straight_ops;
+        link->straight.self = stream;
+        v->memory.rail_count = v->wiring.rail_count;
+    }
+}
+
+static hocket_status verbs_alloc(void *self, size_t bytes, void **memory)
+{
+    return hk_memory_alloc(&((verbs *)self)->memory, bytes, memory);
+}
+
+static void verbs_dealloc(void *self, void *memory)
+{
+    hk_memory_dealloc(&((verbs *)self)->memory, memory);
+}
+
+static hocket_status verbs_register(void *self, void *memory, size_t bytes)
+{
+    return hk_memory_register(&((verbs *)self)->memory, memory, bytes);
+}
+
+static hocket_status verbs_unregister(void *self, void *memory)
+{
+    return hk_memory_unregister(&((verbs *)self)->memory, memory);
+}
+
 /* === The end ================================================================================== */
 
 static void free_verbs(verbs *v)
 {
     hk_links_fini(&v->links); /* which closes the streams that have links */
+    hk_memory_fini(&v->memory);
     hk_wiring_fini(&v->wiring);
     free(v);
 }
@@ -226,6 +327,10 @@ static const hocket_transport verbs_transport = {
     .forget = hk_links_forget,
     .close = verbs_close,
     .host_of = hk_links_host_of,
+    .alloc = verbs_alloc,
+    .dealloc = verbs_dealloc,
+    .register_memory = verbs_register,
+    .unregister_memory = verbs_unregister,
 };
 
 /* === Opening ================================================================================== */
@@ -316,7 +421,10 @@ static hocket_status wire_up(verbs *v, const hk_opening *opening, hk_pipe *pipes
         return status;
     }
     carry(v, pipes);
-    return hk_links_adopt(&v->links, pipes, opening->settings->fault);
+    status = hk_links_adopt(&v->links, pipes, opening->settings->fault);
+    if (status == HOCKET_OK)
+        allow_straight(v);
+    return status;
 }
 
 static hocket_status open_all(verbs *v, const hk_opening *opening)
@@ -332,6 +440,7 @@ static hocket_status open_all(verbs *v, const hk_opening *opening)
     if (status != HOCKET_OK)
         return status;
     v->links.more_polls = v->wiring.rail_count * POLLS_A_RAIL;
+    v->memory.rails = v->wiring.rails;
     hk_pipe *pipes = calloc((size_t)size, sizeof *pipes);
     if (pipes == NULL)
         return hk_fail_memory((size_t)size * sizeof *pipes, "connections");

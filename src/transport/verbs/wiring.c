@@ -165,7 +165,8 @@ static hk_queue_shape shape_of(hk_stream_lane lane, bool reliable, int depth)
     return (hk_queue_shape){.reliable = reliable,
                             .slot_bytes = small ? HK_VERBS_FRAME : CHUNK_BYTES,
                             .receives = depth + (small ? HK_STREAM_SPARE : 0),
-                            .sends = depth + (small ? HK_STREAM_KEPT_BACK : 0)};
+                            .sends = depth + (small ? HK_STREAM_KEPT_BACK : 0),
+                            .writes = reliable && !small};
 }
 
 static size_t bytes_of_wire(int small_depth, int bulk_depth, bool bulk)
@@ -176,11 +177,17 @@ static size_t bytes_of_wire(int small_depth, int bulk_depth, bool bulk)
 }
 
 /* Frames of the deepest queue. */
-static int deepest(int small_depth, int bulk_depth, bool bulk)
+static int deepest(const offer *o, bool reliable)
 {
-    int small = small_depth + HK_STREAM_SPARE;
-    int large = bulk ? bulk_depth * (int)(CHUNK_BYTES / HK_VERBS_FRAME) : 0;
-    return small > large ? small : large;
+    int most = 0;
+    for (int lane = 0; lane < (o->bulk ? HK_STREAM_LANES : 1); lane++) {
+        int depth = lane == HK_STREAM_SMALL ? o->small_depth : o->bulk_depth, sends, receives;
+        hk_queue_shape shape = shape_of((hk_stream_lane)lane, reliable, depth);
+        hk_queue_depths(&shape, &sends, &receives);
+        most = sends > most ? sends : most;
+        most = receives > most ? receives : most;
+    }
+    return most;
 }
 
 /* Depth and bulk lane, as the rail's memory and queue pairs allow. */
@@ -192,7 +199,7 @@ static void limit(const hk_wiring *w, int rail, offer *o)
         o->bulk && HK_STREAM_LANES * wires <= device->max_qp && device->max_message >= CHUNK_BYTES;
     while (o->small_depth / 2 >= DEPTH_LEAST && o->bulk_depth / 2 >= DEPTH_LEAST &&
            ((size_t)wires * bytes_of_wire(o->small_depth, o->bulk_depth, o->bulk) > ARENA_MAX ||
-            deepest(o->small_depth, o->bulk_depth, o->bulk) > device->max_depth)) {
+            deepest(o, device->rc) > device->max_depth)) {
         o->small_depth /= 2;
         o->bulk_depth /= 2;
     }
@@ -361,7 +368,7 @@ static hocket_status furnish(joining *j)
                     continue;
                 hk_queue_shape shape = agreed_shape(d, (hk_stream_lane)(i % lanes_of(d)));
                 bytes += hk_queue_bytes(&shape);
-                entries += shape.receives + shape.sends;
+                entries += shape.receives + shape.sends + HK_QUEUE_WRITES;
                 queues++;
             }
         }
@@ -387,6 +394,8 @@ static hocket_status open_stream(joining *j, int peer, const hk_stream_owner *ow
                                &shape, stream);
     }
     stream->wires = d->wires;
+    if (status == HOCKET_OK && d->reliable && d->bulk)
+        hk_writes_init(&stream->writes, &stream->queues[0][HK_STREAM_BULK]);
     if (status == HOCKET_OK)
         hk_log(HK_LOG_INFO, -1, "rank %d to rank %d: %d wire%s, the first on %s, %s%s", w->rank,
                peer, d->wires, d->wires == 1 ? "" : "s", w->row[peer].names[0],
