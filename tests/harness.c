@@ -34,7 +34,9 @@ void sleep_seconds(double seconds)
 
 double harness_slowness(void)
 {
-    const char *sanitizers = getenv("HOCKET_SANITIZE");
+    const char *sanitizers = getenv("HOCKET_SANITIZE"), *slower = getenv("HOCKET_TEST_SLOWNESS");
+    if (slower != NULL)
+        return atof(slower);
     return sanitizers != NULL && sanitizers[0] != '\0' ? 5.0 : 1.0;
 }
 

@@ -122,7 +122,8 @@ void side_join(struct side *side);
 
 double seconds_now(void);
 void sleep_seconds(double seconds);
-/* 1, or more under a sanitizer: what bounds on time are multiplied with. */
+/* 1, or more under a sanitizer or in a guest (HOCKET_TEST_SLOWNESS): what bounds on time are
+ * multiplied with. */
 double harness_slowness(void);
 /* A port on loopback where nothing listens, outside the range that outgoing connections take. */
 int harness_free_port(void);

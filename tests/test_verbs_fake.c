@@ -1,6 +1,6 @@
 /* The libibverbs of tests/verbs does what a real one does, and is strict where it should be: what
- * is tested over it is worth as much as it is. `test_verbs_fake rxe0 rxe1` holds the system's own
- * library and two devices, joined, to the same. */
+ * is tested over it is worth as much as it is. Where devices are named (verbs_help.h), the
+ * system's own library is held to the same. */
 #include "harness.h"
 #include "transport/verbs/device.h"
 #include "verbs_help.h"
@@ -16,8 +16,6 @@
 #define SECONDS 10.0
 
 static const hk_verbs_library *library;
-static const char *names[2] = {"fake0", "fake1"};
-static bool real;
 static uint32_t inline_bytes;
 
 /* One end of a pair, with a region of memory. */
@@ -36,16 +34,9 @@ struct end {
 
 static void begin(const char *settings)
 {
-    if (!real)
-        verbs_begin(settings);
+    verbs_begin(settings);
     if (hk_verbs_library_open(&library) != HOCKET_OK)
         fail_msg("%s", hocket_last_error());
-}
-
-static void end(void)
-{
-    if (!real)
-        verbs_end();
 }
 
 static hk_ibv_qp *make_pair(struct end *end, uint32_t kind)
@@ -151,8 +142,8 @@ static void join(struct end *a, struct end *b)
 
 static void open_both(struct end *a, struct end *b, uint32_t kind)
 {
-    open_end(a, names[0], kind);
-    open_end(b, names[1], kind);
+    open_end(a, verbs_device(0), kind);
+    open_end(b, verbs_device(1), kind);
     join(a, b);
 }
 
@@ -236,7 +227,7 @@ static void moves_messages(uint32_t kind)
     assert_quiet(&b, 0.01);
     close_end(&a);
     close_end(&b);
-    end();
+    verbs_end();
 }
 
 static void rc_moves_messages(void **state)
@@ -272,7 +263,7 @@ static void writes_into_memory(void **state)
     assert_int_equal(HK_IBV_WC_WR_FLUSH_ERR, take(&a).status);
     close_end(&a);
     close_end(&b);
-    end();
+    verbs_end();
 }
 
 static void rc_waits_and_uc_loses(void **state)
@@ -296,7 +287,7 @@ static void rc_waits_and_uc_loses(void **state)
     assert_quiet(&b, 0.05);
     close_end(&a);
     close_end(&b);
-    end();
+    verbs_end();
 }
 
 static void loses_what_it_is_told_to(void **state)
@@ -324,7 +315,7 @@ static void loses_what_it_is_told_to(void **state)
     assert_in_range(arrived, MESSAGES * 7 / 10, MESSAGES * 9 / 10);
     close_end(&a);
     close_end(&b);
-    end();
+    verbs_end();
 }
 
 static void says_when_the_peer_is_gone(void **state)
@@ -346,7 +337,7 @@ static void says_when_the_peer_is_gone(void **state)
     assert_int_equal(2 + 9, second.wr_id + third.wr_id); /* in either order */
     close_end(&a);
     close_end(&b);
-    end();
+    verbs_end();
 }
 
 static void wakes_who_sleeps(void **state)
@@ -372,7 +363,7 @@ static void wakes_who_sleeps(void **state)
     }
     close_end(&a);
     close_end(&b);
-    end();
+    verbs_end();
 }
 
 static void vanishes(void **state)
@@ -400,7 +391,7 @@ static void vanishes(void **state)
     assert_int_equal(HK_IBV_WC_RETRY_EXC_ERR, take(&a).status);
     close_end(&a);
     close_end(&b);
-    end();
+    verbs_end();
 }
 
 /* === Limits and errors ======================================================================== */
@@ -413,7 +404,7 @@ static void has_limits(void **state)
     struct end a;
     int made = 0, registered = 0;
     begin("apple");
-    open_end(&a, names[0], HK_IBV_QPT_UC);
+    open_end(&a, verbs_device(0), HK_IBV_QPT_UC);
     assert_int_equal(2, a.port);
     assert_false(a.device.rc);
     assert_true(a.device.uc);
@@ -437,7 +428,7 @@ static void has_limits(void **state)
     assert_null(make_pair(&a, HK_IBV_QPT_RC));
     assert_int_equal(EOPNOTSUPP, errno);
     close_end(&a);
-    end();
+    verbs_end();
 }
 
 static void knows_its_gids(void **state)
@@ -445,8 +436,8 @@ static void knows_its_gids(void **state)
     (void)state;
     struct end a, b;
     begin("");
-    open_end(&a, names[0], HK_IBV_QPT_RC);
-    open_end(&b, names[1], HK_IBV_QPT_RC);
+    open_end(&a, verbs_device(0), HK_IBV_QPT_RC);
+    open_end(&b, verbs_device(1), HK_IBV_QPT_RC);
     assert_int_equal(0, to_init(&a));
     assert_int_equal(EINVAL, to_rtr(&a, &b, 0)); /* empty */
     assert_int_equal(EINVAL, to_rtr(&a, &b, 1)); /* link-local, to an IPv4 one */
@@ -455,7 +446,7 @@ static void knows_its_gids(void **state)
     assert_int_equal(0, to_rtr(&a, &b, 2));
     close_end(&a);
     close_end(&b);
-    end();
+    verbs_end();
 }
 
 /* === Rules ==================================================================================== */
@@ -463,7 +454,7 @@ static void knows_its_gids(void **state)
 static void before_rtr(void)
 {
     struct end a;
-    open_end(&a, names[0], HK_IBV_QPT_UC);
+    open_end(&a, verbs_device(0), HK_IBV_QPT_UC);
     to_init(&a);
     post_recv(&a, 0, 0, 4096);
 }
@@ -488,14 +479,14 @@ static void too_deep(void)
 static void without_rights(void)
 {
     struct end a;
-    open_end(&a, names[0], HK_IBV_QPT_UC);
+    open_end(&a, verbs_device(0), HK_IBV_QPT_UC);
     library->reg_mr(a.pd, a.bytes, 4096, HK_IBV_ACCESS_LOCAL_WRITE);
 }
 
 static void to_error(void)
 {
     struct end a;
-    open_end(&a, names[0], HK_IBV_QPT_UC);
+    open_end(&a, verbs_device(0), HK_IBV_QPT_UC);
     library->modify_qp(a.qp, &(hk_ibv_qp_attr){.qp_state = HK_IBV_QPS_ERR}, HK_IBV_QP_STATE);
 }
 
@@ -522,7 +513,7 @@ static void without_acknowledging(void)
 static void leaving_things_behind(void)
 {
     struct end a;
-    open_end(&a, names[0], HK_IBV_QPT_UC);
+    open_end(&a, verbs_device(0), HK_IBV_QPT_UC);
     library->close_device(a.context);
 }
 
@@ -567,7 +558,7 @@ static void keeps_the_rules(void **state)
     expect_broken("", leaving_things_behind, "is closed with");
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
     const struct CMUnitTest strict[] = {
         cmocka_unit_test(keeps_the_rules), /* first: it forks, and no other thread runs yet */
@@ -581,9 +572,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(writes_into_memory),         cmocka_unit_test(rc_waits_and_uc_loses),
         cmocka_unit_test(says_when_the_peer_is_gone), cmocka_unit_test(wakes_who_sleeps),
     };
-    real = argc == 3;
-    if (real)
-        memcpy(names, argv + 1, sizeof names);
-    int failed = real ? 0 : cmocka_run_group_tests(strict, NULL, NULL);
+    int failed = verbs_are_real() ? 0 : cmocka_run_group_tests(strict, NULL, NULL);
     return failed + cmocka_run_group_tests(as_any, NULL, NULL);
 }

@@ -16,6 +16,28 @@ const char *verbs_folder(void)
     return folder;
 }
 
+bool verbs_are_real(void)
+{
+    return getenv("HOCKET_TEST_DEVICES") != NULL;
+}
+
+const char *verbs_device(int i)
+{
+    static char names[HARNESS_RANKS_MAX][24];
+    const char *real = getenv("HOCKET_TEST_DEVICES");
+    for (int skipped = 0; real != NULL && skipped < i; skipped++) {
+        real += strcspn(real, ",");
+        real += real[0] == ',';
+    }
+    if (real != NULL && real[0] == '\0')
+        harness_fail(__FILE__, __LINE__, "HOCKET_TEST_DEVICES names fewer than %d devices", i + 1);
+    if (real != NULL)
+        snprintf(names[i], sizeof names[i], "%.*s", (int)strcspn(real, ","), real);
+    else
+        snprintf(names[i], sizeof names[i], "fake%d", i);
+    return names[i];
+}
+
 void verbs_begin(const char *settings)
 {
     char text[512];
@@ -23,6 +45,8 @@ void verbs_begin(const char *settings)
     snprintf(folder, sizeof folder, "/tmp/hocket-verbs-XXXXXX");
     if (mkdtemp(folder) == NULL)
         harness_fail(__FILE__, __LINE__, "no folder like %s can be made", folder);
+    if (verbs_are_real())
+        return;
     snprintf(text, sizeof text, "%s/tests/libfake-verbs" SUFFIX, build != NULL ? build : "build");
     setenv("HOCKET_VERBS_LIBRARY", text, 1);
     snprintf(text, sizeof text, "dir=%s%s%s", folder, settings[0] != '\0' ? "," : "", settings);
@@ -39,7 +63,8 @@ void verbs_own_devices(int size)
     for (int row = 0; row < size; row++) {
         fputs(row == 0 ? "[[" : "], [", file);
         for (int column = 0; column < size; column++)
-            fprintf(file, column == row ? "%snull" : "%s\"fake%d\"", column > 0 ? ", " : "", row);
+            fprintf(file, column == row ? "%snull" : "%s\"%s\"", column > 0 ? ", " : "",
+                    verbs_device(row));
     }
     fputs("]]\n", file);
     fclose(file);
@@ -74,9 +99,11 @@ static void *begin_rc(int size)
 
 static void *begin_wires(int size)
 {
+    char names[64];
     (void)size;
     verbs_begin("");
-    setenv("HOCKET_VERBS_DEVICES", "fake0,fake1", 1);
+    snprintf(names, sizeof names, "%s,%s", verbs_device(0), verbs_device(1));
+    setenv("HOCKET_VERBS_DEVICES", names, 1);
     return NULL;
 }
 

@@ -1,4 +1,7 @@
-/* Tests over the libibverbs of tests/verbs. */
+/* Tests over the libibverbs of tests/verbs; or, where HOCKET_TEST_DEVICES names devices of this
+ * host
+ * ("rxe0,rxe1,rxe2"), over these by the system's own. What settings ask of the former (losses,
+ * Apple's limits) whoever names devices has to see to. */
 #ifndef TESTS_VERBS_HELP_H
 #define TESTS_VERBS_HELP_H
 
@@ -17,7 +20,11 @@ const struct harness_backend *verbs_variant(const char *name);
  * a folder of their own to meet in. */
 void verbs_begin(const char *settings);
 
-/* Each rank has a device of its own, which faces all others: rank 3 has fake3. */
+/* The name of device i. */
+const char *verbs_device(int i);
+bool verbs_are_real(void);
+
+/* Each rank has a device of its own, which faces all others: rank 3 has device 3. */
 void verbs_own_devices(int size);
 
 /* That folder; then no longer. */
