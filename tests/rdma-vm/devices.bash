@@ -47,3 +47,18 @@ make_device()
     echo "rdma$1 has no GID of its IPv4 address after $DEVICE_SECONDS s"
     return 1
 }
+
+# only_device NAME COMMAND...: as on a host that has that device alone: no other's file is in /dev/infiniband.
+only_device()
+{
+    local name=$1 file
+    shift
+    for file in /sys/class/infiniband_verbs/uverbs*; do
+        [ "$(cat "$file/ibdev")" = "$name" ] && break
+    done
+    unshare -m bash -c '
+        node=$(basename "$1") number=$(cat "$1/dev")
+        mount -t tmpfs none /dev/infiniband &&
+            mknod "/dev/infiniband/$node" c "${number%:*}" "${number#*:}" && shift && exec "$@"
+    ' only_device "$file" "$@"
+}
