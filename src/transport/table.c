@@ -7,6 +7,7 @@
 
 #include "core/log.h"
 #include "core/plugin.h"
+#include "core/status.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,10 +115,12 @@ static const hk_backend *find_backend(const char *candidate, const char **choice
     return NULL;
 }
 
-/* The first candidate that is available and suits who has met; else the reason of the last. */
+/* The first candidate that is available and suits who has met; else the reason of the best that
+ * there is: what a user of that name is after. */
 static hocket_status choose(const name_row *row, const hk_meeting *meeting, const char **chosen)
 {
     hocket_status status = HOCKET_ERR_UNAVAILABLE;
+    hk_error best = {.status = HOCKET_OK};
     for (int i = 0; i < CANDIDATES_MAX && row->candidates[i] != NULL; i++) {
         const char *choice;
         const hk_backend *backend = find_backend(row->candidates[i], &choice);
@@ -128,8 +131,12 @@ static hocket_status choose(const name_row *row, const hk_meeting *meeting, cons
             *chosen = row->candidates[i];
             return HOCKET_OK;
         }
+        if (best.status == HOCKET_OK && backend->available != not_built)
+            best = *hk_error_last();
         hk_log(HK_LOG_DEBUG, -1, "backend %s: %s", row->candidates[i], hocket_last_error());
     }
+    if (best.status != HOCKET_OK)
+        status = hk_fail_with(&best);
     hk_fail_prefix("backend %s is not available: ", row->name);
     return status;
 }
