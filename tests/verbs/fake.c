@@ -123,7 +123,7 @@ FAKE_API int ibv_query_port(hk_ibv_context *context, uint8_t port, hk_ibv_port_a
         return EIO;
     if (port < 1 || port > settings->ports)
         return EINVAL;
-    bool active = port == settings->active_port && !settings->down;
+    bool active = port == settings->active_port && !settings->down && !fake_of(context)->unplugged;
     *attr = (hk_ibv_port_attr){.state = active ? HK_IBV_PORT_ACTIVE : HK_IBV_PORT_DOWN,
                                .max_mtu = HK_IBV_MTU_4096,
                                .active_mtu = HK_IBV_MTU_4096,
@@ -312,7 +312,7 @@ FAKE_API hk_ibv_mr *ibv_reg_mr(hk_ibv_pd *pd, void *address, size_t bytes, int a
         errno = EINVAL;
         return NULL;
     }
-    if (!take(&its->device->regions, fake_get_settings()->regions_max))
+    if (!take(&its->device->regions, fake_get_settings()->regions_max - fake_get_settings()->full))
         return NULL;
     made = calloc(1, sizeof *made);
     if (made == NULL)
@@ -395,7 +395,7 @@ void *fake_find_remote(fake_context *context, uint32_t rkey, uint64_t address, u
 
 bool fake_take_pair(hk_ibv_device *device)
 {
-    return take(&device->pairs, fake_get_settings()->pairs_max);
+    return take(&device->pairs, fake_get_settings()->pairs_max - fake_get_settings()->busy);
 }
 
 void fake_give_pair_back(hk_ibv_device *device)

@@ -19,13 +19,18 @@
  * many per cent of UC's messages are lost delay_us=300     completions are seen late, by up to so
  * much kill=fake1:50    the process that has that device open is killed at the 50th message that
  *                    the device sends or takes
- *   gone=fake1:50    the device vanishes at that message, as after `rdma link delete`
+ *   gone=fake1:50    the device vanishes at that message: it says so, and does no more
+ *   unplug=fake1:50  its cable is pulled: the port says that it is down, and what is sent fails
+ *   silent=fake1:50  nothing passes any more, in or out, and it says nothing
  *   rtr=22           moving to RTR ends with that errno
+ *   busy=9           so many queue pairs of each device are in other hands
+ *   full=100         so many memory regions
  *   down             no port is active
  *   nogid            no port has a GID
  *   broken           no device can be opened
  *
- * A file dir/fake1.gone makes the device vanish, too, whenever a test makes it.
+ * A file dir/fake1.gone makes the device vanish, too, whenever a test makes it, and
+ * dir/fake1.unplug pulls its cable.
  */
 #ifndef TESTS_VERBS_FAKE_H
 #define TESTS_VERBS_FAKE_H
@@ -54,12 +59,12 @@ typedef struct fake_end { /* of a process, or of a device */
 
 typedef struct fake_settings {
     char dir[FAKE_DIR], only[FAKE_DEVICES * FAKE_NAME];
-    int count, rtr;
+    int count, rtr, busy, full;
     bool apple, rc, down, nogid, broken;
     double loss;
     uint64_t seed;
     unsigned delay_us;
-    fake_end kill, gone;
+    fake_end kill, gone, unplug, silent;
 
     /* What follows from them. */
     int pairs_max, regions_max, depth_max, inline_max, ports, active_port;
@@ -176,7 +181,7 @@ struct fake_context {
     pthread_mutex_t lock; /* over all that follows, and all that belongs to the context */
     pthread_t thread;
     int wake[2], events[2]; /* events: asynchronous ones */
-    bool asleep, ending;
+    bool asleep, ending, unplugged, silent;
     atomic_bool gone; /* is looked at without the lock, too */
     unsigned long messages;
     int64_t look_ns; /* when to see whether the device has vanished */

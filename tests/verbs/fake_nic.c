@@ -77,32 +77,60 @@ static void vanish(fake_context *its)
     fake_raise_event(its, HK_IBV_EVENT_DEVICE_FATAL);
 }
 
-static bool meant(const fake_end *end, const fake_context *its)
+/* The cable is pulled: a pair's next send fails by itself, and those of its peers by not being
+ * answered. */
+static void unplug(fake_context *its)
 {
-    return end->at > 0 && its->messages == end->at && strcmp(end->device, its->device->name) == 0;
+    its->unplugged = true;
+    for (fake_pair *pair = its->pairs; pair != NULL; pair = pair->next)
+        fake_close_connections(pair);
+    fake_raise_event(its, HK_IBV_EVENT_PORT_ERR);
+}
+
+static void fall_silent(fake_context *its)
+{
+    its->silent = true;
+    for (fake_pair *pair = its->pairs; pair != NULL; pair = pair->next)
+        fake_close_connections(pair);
+}
+
+static bool is_due(const fake_end *end, const fake_context *its)
+{
+    return end->at > 0 && its->messages >= end->at && strcmp(end->device, its->device->name) == 0;
 }
 
 void fake_counted(fake_context *its)
 {
+    const fake_settings *settings = fake_get_settings();
     its->messages++;
-    if (meant(&fake_get_settings()->kill, its))
+    if (is_due(&settings->kill, its))
         raise(SIGKILL);
-    if (meant(&fake_get_settings()->gone, its))
+    if (is_due(&settings->gone, its) || is_due(&settings->unplug, its) ||
+        is_due(&settings->silent, its))
         its->look_ns = 0; /* the thread ends it when nothing of it is in use */
+}
+
+/* Whether a test has made the file that brings such an end. */
+static bool is_told(const fake_context *its, const char *end)
+{
+    char path[FAKE_DIR + FAKE_NAME + 16];
+    snprintf(path, sizeof path, "%s/%s.%s", fake_get_settings()->dir, its->device->name, end);
+    return access(path, F_OK) == 0;
 }
 
 static void look_for_the_end(fake_context *its)
 {
-    char path[FAKE_DIR + FAKE_NAME + 8];
+    const fake_settings *settings = fake_get_settings();
     int64_t now = fake_now_ns();
     if (its->gone || now < its->look_ns)
         return;
     its->look_ns = now + LOOK_NS;
-    const fake_end *end = &fake_get_settings()->gone;
-    snprintf(path, sizeof path, "%s/%s.gone", fake_get_settings()->dir, its->device->name);
-    if (access(path, F_OK) == 0 ||
-        (end->at > 0 && its->messages >= end->at && strcmp(end->device, its->device->name) == 0))
+    if (is_due(&settings->gone, its) || is_told(its, "gone"))
         vanish(its);
+    else if (!its->unplugged && (is_due(&settings->unplug, its) || is_told(its, "unplug")))
+        unplug(its);
+    else if (!its->silent && is_due(&settings->silent, its))
+        fall_silent(its);
 }
 
 /* === Sending ================================================================================== */
@@ -149,6 +177,8 @@ static bool connect_out(fake_pair *pair)
                        .rnr_retry = pair->attr.rnr_retry};
     if (pair->out >= 0)
         return true;
+    if (fake_of(pair->qp.context)->silent)
+        return false;
     fake_pair_path(address.sun_path, sizeof address.sun_path, pair->peer_device,
                    pair->attr.dest_qp_num);
     pair->out = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -233,6 +263,11 @@ static bool transmit_one(fake_context *its, fake_pair *pair)
     if (!is_rc(pair) && loss > 0 && fake_roll(&pair->dice) < loss) {
         has_left(its, pair, work);
         return true;
+    }
+    if (its->unplugged) {
+        fake_complete_send(pair, HK_IBV_WC_LOC_QP_OP_ERR);
+        fake_pair_error(pair);
+        return false;
     }
     if (!connect_out(pair)) {
         if (is_rc(pair))

@@ -220,7 +220,8 @@ FAKE_API void ibv_ack_cq_events(hk_ibv_cq *cq, unsigned count)
 
 void fake_raise_event(fake_context *context, uint32_t type)
 {
-    hk_ibv_async_event event = {.event_type = type};
+    hk_ibv_async_event event = {.element.port_num = fake_get_settings()->active_port,
+                                .event_type = type};
     if (write(context->events[1], &event, sizeof event) != (ssize_t)sizeof event)
         fake_broken("no event can be raised: %s", strerror(errno));
 }

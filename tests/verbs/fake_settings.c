@@ -49,41 +49,67 @@ static void copy(char *to, size_t size, const char *from)
         fake_broken("HOCKET_FAKE_VERBS: \"%s\" is too long", from);
 }
 
-static void read_setting(fake_settings *into, const char *key, const char *value)
+static fake_settings settings;
+
+static const struct {
+    const char *key;
+    int *into;
+} numbers[] = {{"count", &settings.count},
+               {"rtr", &settings.rtr},
+               {"busy", &settings.busy},
+               {"full", &settings.full}};
+
+static const struct {
+    const char *key;
+    bool *into;
+} switches[] = {{"apple", &settings.apple},
+                {"down", &settings.down},
+                {"nogid", &settings.nogid},
+                {"broken", &settings.broken}};
+
+static const struct {
+    const char *key;
+    fake_end *into;
+} ends[] = {{"kill", &settings.kill},
+            {"gone", &settings.gone},
+            {"unplug", &settings.unplug},
+            {"silent", &settings.silent}};
+
+static bool read_from_tables(const char *key, const char *value)
 {
-    if (strcmp(key, "dir") == 0)
-        copy(into->dir, sizeof into->dir, value);
-    else if (strcmp(key, "only") == 0)
-        copy(into->only, sizeof into->only, value);
-    else if (strcmp(key, "count") == 0)
-        into->count = atoi(value);
-    else if (strcmp(key, "apple") == 0)
-        into->apple = true;
-    else if (strcmp(key, "down") == 0)
-        into->down = true;
-    else if (strcmp(key, "nogid") == 0)
-        into->nogid = true;
-    else if (strcmp(key, "broken") == 0)
-        into->broken = true;
-    else if (strcmp(key, "rc") == 0)
-        into->rc = atoi(value) != 0;
-    else if (strcmp(key, "loss") == 0)
-        into->loss = atof(value) / 100;
-    else if (strcmp(key, "seed") == 0)
-        into->seed = strtoull(value, NULL, 10);
-    else if (strcmp(key, "delay_us") == 0)
-        into->delay_us = (unsigned)atoi(value);
-    else if (strcmp(key, "rtr") == 0)
-        into->rtr = atoi(value);
-    else if (strcmp(key, "kill") == 0)
-        read_end(&into->kill, value);
-    else if (strcmp(key, "gone") == 0)
-        read_end(&into->gone, value);
-    else
-        fake_broken("HOCKET_FAKE_VERBS knows no \"%s\"", key);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (strcmp(key, numbers[i].key) == 0) {
+            *numbers[i].into = atoi(value);
+            return true;
+        }
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
+        if (strcmp(key, switches[i].key) == 0)
+            return *switches[i].into = true;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (strcmp(key, ends[i].key) == 0) {
+            read_end(ends[i].into, value);
+            return true;
+        }
+    return false;
 }
 
-static fake_settings settings;
+static void read_setting(const char *key, const char *value)
+{
+    if (strcmp(key, "dir") == 0)
+        copy(settings.dir, sizeof settings.dir, value);
+    else if (strcmp(key, "only") == 0)
+        copy(settings.only, sizeof settings.only, value);
+    else if (strcmp(key, "rc") == 0)
+        settings.rc = atoi(value) != 0;
+    else if (strcmp(key, "loss") == 0)
+        settings.loss = atof(value) / 100;
+    else if (strcmp(key, "seed") == 0)
+        settings.seed = strtoull(value, NULL, 10);
+    else if (strcmp(key, "delay_us") == 0)
+        settings.delay_us = (unsigned)atoi(value);
+    else if (!read_from_tables(key, value))
+        fake_broken("HOCKET_FAKE_VERBS knows no \"%s\"", key);
+}
 
 void fake_read_settings(void)
 {
@@ -95,7 +121,7 @@ void fake_read_settings(void)
         char *equals = strchr(word, '=');
         if (equals != NULL)
             *equals++ = '\0';
-        read_setting(&settings, word, equals != NULL ? equals : "");
+        read_setting(word, equals != NULL ? equals : "");
     }
     if (settings.dir[0] == '\0')
         fake_broken("HOCKET_FAKE_VERBS names no dir");

@@ -175,7 +175,20 @@ static hocket_status fail_gone(const hk_rail *rail, const char *what)
                    rail->device.name, rail->port.number, what);
 }
 
-static hocket_status judge(const hk_rail *rail, const hk_ibv_async_event *event)
+static hocket_status check_port(hk_rail *rail)
+{
+    hk_ibv_port_attr attr;
+    memset(&attr, 0, sizeof attr);
+    rail->down_until = 0;
+    int result = rail->library->query_port(rail->context, (uint8_t)rail->port.number, &attr);
+    if (result != 0)
+        return fail_gone(rail, "it does not answer any more: it has gone");
+    if (attr.state != HK_IBV_PORT_ACTIVE)
+        return fail_gone(rail, "its port is not active any more: is the cable out?");
+    return HOCKET_OK;
+}
+
+static hocket_status judge(hk_rail *rail, const hk_ibv_async_event *event)
 {
     switch (event->event_type) {
     case HK_IBV_EVENT_DEVICE_FATAL: return fail_gone(rail, "the device has gone or has failed");
@@ -183,10 +196,14 @@ static hocket_status judge(const hk_rail *rail, const hk_ibv_async_event *event)
     case HK_IBV_EVENT_PORT_ERR:
         hk_log(HK_LOG_WARN, -1, "device %s: port %d has lost its link", rail->device.name,
                event->element.port_num);
+        if (event->element.port_num == rail->port.number)
+            rail->down_until = hk_now() + HK_RAIL_DOWN;
         return HOCKET_OK;
     case HK_IBV_EVENT_PORT_ACTIVE:
         hk_log(HK_LOG_INFO, -1, "device %s: port %d is active", rail->device.name,
                event->element.port_num);
+        if (event->element.port_num == rail->port.number)
+            rail->down_until = 0;
         return HOCKET_OK;
     default: return HOCKET_OK; /* of one queue pair: its completions tell */
     }
@@ -205,20 +222,16 @@ hocket_status hk_rail_look(hk_rail *rail)
     }
     if (status == HOCKET_OK && errno != EAGAIN && errno != EINTR && errno != 0)
         return fail_gone(rail, "it gives no events any more: it has gone");
-    return status;
+    return status == HOCKET_OK && hk_rail_due(rail) <= hk_now() ? check_port(rail) : status;
+}
+
+hk_time hk_rail_due(const hk_rail *rail)
+{
+    return rail->down_until != 0 ? rail->down_until : HK_FOREVER;
 }
 
 hocket_status hk_rail_check(hk_rail *rail)
 {
     hocket_status status = hk_rail_look(rail);
-    if (status != HOCKET_OK)
-        return status;
-    hk_ibv_port_attr attr;
-    memset(&attr, 0, sizeof attr);
-    int result = rail->library->query_port(rail->context, (uint8_t)rail->port.number, &attr);
-    if (result != 0)
-        return fail_gone(rail, "it does not answer any more: it has gone");
-    if (attr.state != HK_IBV_PORT_ACTIVE)
-        return fail_gone(rail, "its port is not active any more: is the cable out?");
-    return HOCKET_OK;
+    return status == HOCKET_OK ? check_port(rail) : status;
 }

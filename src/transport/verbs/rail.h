@@ -7,6 +7,7 @@
 #ifndef HK_TRANSPORT_VERBS_RAIL_H
 #define HK_TRANSPORT_VERBS_RAIL_H
 
+#include "core/deadline.h"
 #include "transport/verbs/arena.h"
 
 typedef struct hk_queue hk_queue;
@@ -23,7 +24,8 @@ typedef struct hk_rail {
     hk_arena arena;
     hk_queue **queues; /* by their number; NULL: closed */
     int queue_count, queue_max;
-    bool armed; /* a completion will be told on the channel */
+    bool armed;         /* a completion will be told on the channel */
+    hk_time down_until; /* the port has lost its link: when to give it up; 0: it has not */
 } hk_rail;
 
 /* local: this rank's address as a GID, which chooses port and GID, or NULL. UNAVAILABLE, SYSTEM. A
@@ -49,8 +51,15 @@ int hk_rail_events_fd(const hk_rail *rail);
 /* Takes what made the channel readable. */
 void hk_rail_disarm(hk_rail *rail);
 
-/* Reads the device's events. SYSTEM: it is gone or has failed. */
+/* A cable that is put back within this time harms nobody: sends that meet no failure go on. */
+#define HK_RAIL_DOWN (3 * HK_SECOND)
+
+/* Reads the device's events. SYSTEM: it is gone or has failed, or its port has been without its
+ * link for too long: who has nothing to send would not hear of that from a completion. */
 hocket_status hk_rail_look(hk_rail *rail);
+
+/* When to look though there is no event; HK_FOREVER: then there is no need. */
+hk_time hk_rail_due(const hk_rail *rail);
 
 /* After a failed completion: whether it is this rank's own device that has gone. */
 hocket_status hk_rail_check(hk_rail *rail);

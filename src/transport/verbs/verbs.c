@@ -97,6 +97,9 @@ static bool serve(verbs *v, hocket_status *status)
 static hk_time tick(verbs *v, bool naps)
 {
     hk_time now = hk_now(), next = HK_FOREVER;
+    for (int i = 0; i < v->wiring.rail_count; i++)
+        if (hk_rail_due(&v->wiring.rails[i]) < next)
+            next = hk_rail_due(&v->wiring.rails[i]);
     for (int i = 0; i < v->links.size; i++) {
         if (v->wiring.streams[i].wires == 0)
             continue;
@@ -114,7 +117,7 @@ static void look_at_rails(verbs *v)
         const struct pollfd *polls = &v->links.polls[v->links.size + 1 + i * POLLS_A_RAIL];
         if (polls[0].revents != 0)
             hk_rail_disarm(rail);
-        if (polls[1].revents != 0)
+        if (polls[1].revents != 0 || hk_rail_due(rail) <= hk_now())
             breaks(v, hk_rail_look(rail));
     }
 }
