@@ -59,7 +59,7 @@ check-guest: all ## loss, delay and reordering by netem between three hosts, in 
 	@tests/guest/run.sh tests/guest/weather.sh || [ $$? = 77 ]
 
 check-rdma: all ## RDMA over soft-RoCE devices, in the same guest
-	@HOCKET_GUEST_CPUS=2 tests/guest/run.sh tests/rdma-vm/rdma.sh || [ $$? = 77 ]
+	@tests/rdma-vm/run.sh || [ $$? = 77 ]
 
 fuzz: ## fuzz with clang: TARGET=name for one of tests/fuzz, FUZZ_SECONDS=60 for each
 	@scripts/fuzz.sh "$(TARGET)" "$(FUZZ_SECONDS)"

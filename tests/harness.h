@@ -88,7 +88,8 @@ struct member {
     char note[128], failure[1536];
 };
 
-/* Runs the ranks and fails the current test with what they found. */
+/* Runs the ranks and fails the current test with what they found. Not worlds of more ranks than
+ * HOCKET_TEST_RANKS says, where that is set. */
 void harness_run(const struct harness_run *run);
 
 #define RANKS(of, n, function, data)                                                               \

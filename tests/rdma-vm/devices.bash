@@ -48,17 +48,20 @@ make_device()
     return 1
 }
 
-# only_device NAME COMMAND...: as on a host that has that device alone: no other's file is in /dev/infiniband.
+# only_device NAME COMMAND...: as on a host that has that device alone, or none when it is not there: no
+# other's file is in /dev/infiniband.
 only_device()
 {
-    local name=$1 file
+    local name=$1 file node= number=
     shift
     for file in /sys/class/infiniband_verbs/uverbs*; do
-        [ "$(cat "$file/ibdev")" = "$name" ] && break
+        [ "$(cat "$file/ibdev" 2>/dev/null)" != "$name" ] ||
+            { node=$(basename "$file") && number=$(cat "$file/dev"); }
     done
     unshare -m bash -c '
-        node=$(basename "$1") number=$(cat "$1/dev")
-        mount -t tmpfs none /dev/infiniband &&
-            mknod "/dev/infiniband/$node" c "${number%:*}" "${number#*:}" && shift && exec "$@"
-    ' only_device "$file" "$@"
+        mount -t tmpfs none /dev/infiniband || exit 1
+        [ -z "$1" ] || mknod "/dev/infiniband/$1" c "${2%:*}" "${2#*:}" || exit 1
+        shift 2
+        exec "$@"
+    ' only_device "$node" "$number" "$@"
 }
