@@ -93,8 +93,8 @@
  *
  * Versions. MLX's interfaces for such code change from version to version, so this compiles with
  * those it was tested with and refuses others; hocket::mlx::group throws where the MLX that runs is
- * another than the one it was compiled with. Everything here is inline and hidden: each library and
- * program has its own, and catches across the border of two as std::exception. */
+ * another than the one it was compiled with. Everything here is inline, and the version of hocket
+ * is part of its names, so libraries of one process may have different ones. */
 #ifndef HOCKET_MLX_HPP
 #define HOCKET_MLX_HPP
 
@@ -111,8 +111,7 @@
 #include <hocket/mlx/group.hpp>
 #include <hocket/mlx/primitive.hpp>
 
-#pragma GCC visibility push(hidden)
-namespace hocket::mlx
+namespace hocket::mlx::inline HOCKET_MLX_NAMESPACE
 {
 
 struct Options {
@@ -246,8 +245,7 @@ inline mx::array recv_like(const mx::array &x, const GroupRef &group, int from, 
     return recv(x.shape(), x.dtype(), group, from, tag, {after, stream});
 }
 
-} // namespace hocket::mlx
-#pragma GCC visibility pop
+} // namespace hocket::mlx::inline HOCKET_MLX_NAMESPACE
 
 #endif /* the version */
 #endif

@@ -18,9 +18,14 @@
 #include <utility>
 #include <vector>
 
-/* Each library or program that includes this has a copy of its own, whatever the versions. */
-#pragma GCC visibility push(hidden)
-namespace hocket::mlx
+/* Libraries in one process may be compiled with different versions of this: the version is part of
+ * every name, which none has to write. */
+#define HOCKET_MLX_PASTE(major, minor, patch) v##major##_##minor##_##patch
+#define HOCKET_MLX_VERSIONED(major, minor, patch) HOCKET_MLX_PASTE(major, minor, patch)
+#define HOCKET_MLX_NAMESPACE                                                                       \
+    HOCKET_MLX_VERSIONED(HOCKET_VERSION_MAJOR, HOCKET_VERSION_MINOR, HOCKET_VERSION_PATCH)
+
+namespace hocket::mlx::inline HOCKET_MLX_NAMESPACE
 {
 
 /* What failed: the sentence, its status, and the ranks at fault, ascending, as they are numbered in
@@ -106,8 +111,8 @@ inline void check(hocket_status status)
 }
 
 /* Status and ranks of what was caught, from eval or elsewhere; nothing where it is not hocket's, or
- * where it came from an array that another shared library composed with a copy of its own of this
- * header. */
+ * where it came of an array from a library that keeps its copy of this header to itself (compiled
+ * with hidden visibility, as libhocket-mlx is). */
 inline std::optional<Error> error_of(const std::exception &caught)
 {
     if (auto error = dynamic_cast<const Error *>(&caught))
@@ -115,7 +120,6 @@ inline std::optional<Error> error_of(const std::exception &caught)
     return detail::recall(caught.what());
 }
 
-} // namespace hocket::mlx
-#pragma GCC visibility pop
+} // namespace hocket::mlx::inline HOCKET_MLX_NAMESPACE
 
 #endif

@@ -15,8 +15,7 @@
 #include <string>
 #include <utility>
 
-#pragma GCC visibility push(hidden)
-namespace hocket::mlx
+namespace hocket::mlx::inline HOCKET_MLX_NAMESPACE
 {
 
 namespace mx = ::mlx::core;
@@ -271,7 +270,6 @@ inline mx::distributed::Group group(const GroupRef &group)
     return mx::distributed::Group(std::make_shared<detail::Bridge>(group.pointer()));
 }
 
-} // namespace hocket::mlx
-#pragma GCC visibility pop
+} // namespace hocket::mlx::inline HOCKET_MLX_NAMESPACE
 
 #endif

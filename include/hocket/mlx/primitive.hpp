@@ -10,8 +10,7 @@
 #include <atomic>
 #include <cstring>
 
-#pragma GCC visibility push(hidden)
-namespace hocket::mlx::detail
+namespace hocket::mlx::inline HOCKET_MLX_NAMESPACE::detail
 {
 
 /* === Axes =====================================================================================
@@ -564,7 +563,6 @@ inline std::pair<std::vector<mx::array>, std::vector<int>> Collective::vmap(
     return {{compose(call, x, after, stream())}, {in_blocks ? 1 : 0}};
 }
 
-} // namespace hocket::mlx::detail
-#pragma GCC visibility pop
+} // namespace hocket::mlx::inline HOCKET_MLX_NAMESPACE::detail
 
 #endif
