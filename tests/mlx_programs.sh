@@ -138,7 +138,7 @@ test_server() {
     kill -INT "$job"
     await
     same "status after Ctrl-C" "$status" 130
-    [ $((SECONDS - began)) -le 6 ] || fault "the server took $((SECONDS - began)) s to go"
+    [ $((SECONDS - began)) -le 15 ] || fault "the server took $((SECONDS - began)) s to go"
     gone "after Ctrl-C" $ranks
     [ "$faults" = 0 ] || tail -n 40 "$work/err"
 }
@@ -148,8 +148,8 @@ end() {
     local how=$1 status=$2 sentence=$3 began took
     run 3 --on-failure keep -- sh -c '"$@"; echo "rank $HOCKET_RANK: $?"' _ "$python" "$programs/end.py" 1 "$how"
     began=$(sed -n 's/^ends at //p' "$work/out")
-    took=$("$python" -c 'import sys, time; print(time.time() - float(sys.argv[1]) < 3)' "${began:-0}")
-    same "a rank that is $how: in time" "$took" True
+    took=$("$python" -c 'import sys, time; print(time.time() - float(sys.argv[1]) < 10)' "${began:-0}")
+    same "a rank that is $how: all gone in 10 s" "$took" True    # test_mlx_mpi looks closer
     same "a rank that is $how: statuses" "$(grep '^rank ' "$work/out" | sort | tr '\n' ' ')" \
         "rank 0: 70 rank 1: $status rank 2: 70 "
     same "a rank that is $how: sentences" "$(grep -c '^hocket: ' "$work/err")" 2

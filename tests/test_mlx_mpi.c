@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define EXIT_STATUS 70     /* what docs/programs.md promises */
-#define NOTICE_SECONDS 1.0 /* in which a death ends the others */
+#define NOTICE_SECONDS 3.0 /* in which a death ends the others: one, and a busy machine */
 #define ANY_TAG (-1)
 #define IN_PLACE ((void *)1)
 
