@@ -1,4 +1,4 @@
-# What the tests of completion share. A shell on a terminal of its own is typed into; its TAB inserts
+# What the tests of completion share; sourced, not run. A shell on a terminal of its own is typed into; its TAB inserts
 # all that is offered, and a function `hocket` writes down the arguments that it is then called with.
 
 LIMIT=40    # seconds for all that is typed
@@ -12,20 +12,32 @@ terminal() {
     fi
 }
 
-cases=0
-faults=0
+source tests/processes.bash
+suite=$(basename "$0" .sh)
 
-# check GOT: compares with what is expected, line by line.
-check() {
+# open_place: a folder with something to complete, where the test then is; $work is above it, $hocket the command.
+open_place() {
+    need_terminal
+    hocket=${HOCKET_BUILD_DIR:-$PWD/build}/bin/hocket
+    work=$(mktemp -d) || exit 1
+    trap 'rm -rf "$work"' EXIT
+    mkdir "$work/place" && cd "$work/place" || exit 1
+    mkdir 'folder one' && touch plain 'file two' && printf '#!/bin/sh\n' >prog && chmod +x prog
+    touch "$work/got"
+}
+# keys: each case of standard input as it is typed, with its TAB.
+keys() { cut -f1 | sed $'s/$/\t/'; }
+
+# check_typed SHELL: types $work/typed into it, and compares what hocket was called with, line by line.
+check_typed() {
     local typed expected answer
+    terminal "$1" <"$work/typed" >"$work/screen" 2>&1
     while IFS=$'\t' read -r typed expected <&3; do
         cases=$((cases + 1))
         IFS= read -r answer <&4 || answer="nothing at all"
-        if [ "$answer" != "$expected" ]; then
-            echo "$suite: '$typed' gives '$answer' instead of '$expected'"
-            faults=$((faults + 1))
-        fi
-    done 3<"$work/cases" 4<"$1"
+        [ "$answer" = "$expected" ] || fault "'$typed' gives '$answer' instead of '$expected'"
+    done 3<"$work/cases" 4<"$work/got"
+    [ "$faults" = 0 ] || cat -v "$work/screen" | head -80
 }
 
 need_terminal() {

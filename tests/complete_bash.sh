@@ -3,15 +3,8 @@
 set -uo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
 source tests/complete.bash
-suite=complete_bash
-need_terminal
-hocket=${HOCKET_BUILD_DIR:-$PWD/build}/bin/hocket
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-
+open_place
 "$hocket" help --complete bash >"$work/hocket.bash" || exit 1
-mkdir "$work/place" && cd "$work/place" || exit 1
-mkdir 'folder one' && touch plain 'file two' && printf '#!/bin/sh\n' >prog && chmod +x prog
 
 # What is typed before TAB, a tab, and the arguments that hocket gets.
 cat >"$work/cases" <<'CASES'
@@ -52,17 +45,13 @@ bind 'set enable-bracketed-paste off'
 source '$work/hocket.bash'
 hocket() { { printf '<%s>' "\$@"; echo; } >>'$work/got'; }
 RC
-touch "$work/got"
 {
     echo "source '$work/rc'"
-    cut -f1 "$work/cases" | sed $'s/$/\t/'
+    keys <"$work/cases"
     echo '_command_offset() { COMPREPLY=("word$1"); }'
-    cut -f1 <<<"$with_package" | sed $'s/$/\t/'
+    keys <<<"$with_package"
     echo exit
 } >"$work/typed"
-HISTFILE= terminal "bash --norc --noprofile -i" <"$work/typed" >"$work/screen" 2>&1
 echo "$with_package" >>"$work/cases"
-check "$work/got"
-[ "$faults" = 0 ] || cat -v "$work/screen" | head -50
-echo "complete_bash: $cases lines typed, $faults faults"
-[ "$faults" = 0 ]
+HISTFILE= check_typed "bash --norc --noprofile -i"
+finish

@@ -3,19 +3,12 @@
 set -uo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
 source tests/complete.bash
-suite=complete_zsh
 if ! command -v zsh >/dev/null; then
     echo "$suite: there is no zsh"
     exit 77
 fi
-need_terminal
-hocket=${HOCKET_BUILD_DIR:-$PWD/build}/bin/hocket
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-
+open_place
 mkdir "$work/functions" && "$hocket" help --complete zsh >"$work/functions/_hocket" || exit 1
-mkdir "$work/place" && cd "$work/place" || exit 1
-mkdir 'folder one' && touch plain 'file two' && printf '#!/bin/sh\n' >prog && chmod +x prog
 
 # What is typed before TAB, a tab, and the arguments that hocket gets.
 cat >"$work/cases" <<'CASES'
@@ -50,14 +43,10 @@ compinit -D -u
 zstyle ':completion:*' insert-tab false
 hocket() { { printf '<%s>' "\$@"; echo; } >>'$work/got'; }
 RC
-touch "$work/got"
 {
     echo "source '$work/rc'"
-    cut -f1 "$work/cases" | sed $'s/$/\t/'
+    keys <"$work/cases"
     echo exit
 } >"$work/typed"
-terminal "zsh -f -i" <"$work/typed" >"$work/screen" 2>&1
-check "$work/got"
-[ "$faults" = 0 ] || cat -v "$work/screen" | head -80
-echo "complete_zsh: $cases lines typed, $faults faults"
-[ "$faults" = 0 ]
+check_typed "zsh -f -i"
+finish

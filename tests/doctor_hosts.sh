@@ -1,20 +1,10 @@
 #!/usr/bin/env bash
 # `hocket doctor --hosts` on names of this host, behind a real sshd.
-set -uo pipefail
-cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
-source=$PWD
-build=${HOCKET_BUILD_DIR:-$PWD/build}
-hocket=$build/bin/hocket
-[ -x "$hocket" ] || { echo "doctor_hosts: $hocket was not built"; exit 1; }
+source "$(dirname "$0")/begin.bash"
+sanitize=${HOCKET_SANITIZE:-}
 unset "${!HOCKET_@}"
-work=$(mktemp -d) || exit 1
 source "$source/tests/sshd.bash"
-trap 'stop_sshd; rm -rf "$work"' EXIT
-cd "$work" || exit 1
-make_keys
-start_sshd 0.0.0.0
-write_ssh_config
-timeout 30 ssh -F ssh_config host-a true 2>/dev/null || skip "ssh does not get into its own sshd"
+serve_here
 
 LIMIT=90       # seconds for any one doctor
 GONE_TRIES=120 # 6 s for a process to go
@@ -102,7 +92,7 @@ END
     chmod +x kind
 }
 can_preload() {
-    [ "$(uname -s)" = Linux ] && [ -z "${HOCKET_SANITIZE:-}" ] && command -v cc >/dev/null && return
+    [ "$(uname -s)" = Linux ] && [ -z "$sanitize" ] && command -v cc >/dev/null && return
     echo "doctor_hosts: skipped: no host of another kind here (Linux's LD_PRELOAD, no sanitizer, cc)"
     return 1
 }
@@ -175,10 +165,4 @@ END
     done
 }
 
-for test in ${*:-$(declare -F | awk '$3 ~ /^test_/ {print $3}')}; do
-    before=$faults
-    $test
-    [ "$faults" = "$before" ] || echo "doctor_hosts: $test failed"
-done
-echo "doctor_hosts: $cases checks, $faults faults"
-[ "$faults" = 0 ]
+run_tests "$@"

@@ -1,20 +1,11 @@
 #!/usr/bin/env bash
 # What `hocket run` does: statuses, output, environment, and that nothing outlives it. What it says is
 # tests/golden.sh. Every launcher here runs under timeout; processes are signalled by number alone.
-set -uo pipefail
-cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
-source=$PWD
-build=${HOCKET_BUILD_DIR:-$PWD/build}
-hocket=$build/bin/hocket
+source "$(dirname "$0")/begin.bash"
 rank=$build/tests/programs/rank
-for program in "$hocket" "$rank"; do
-    [ -x "$program" ] || { echo "launcher: $program was not built"; exit 1; }
-done
+need "$rank"
 unset HOCKET_BACKEND HOCKET_TUNE OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS
 
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
 export TMPDIR=$work/tmp
 mkdir "$TMPDIR"
 
@@ -38,8 +29,6 @@ start_family() {
     read -r -d '' -a pids < <(sed -n 's/^pids //p' "$name.out")
     same "$name: pids known" "${#pids[@]}" 6
 }
-
-parent() { ps -o ppid= -p "$1" | tr -d ' '; }
 
 test_exit_statuses() {
     run -n 3 true
@@ -383,10 +372,4 @@ test_doctor() {
     same "the secret" "$(grep -c nobody out)" 0
 }
 
-for test in ${*:-$(declare -F | awk '$3 ~ /^test_/ {print $3}')}; do
-    before=$faults
-    $test
-    [ "$faults" = "$before" ] || echo "launcher: $test failed"
-done
-echo "launcher: $cases checks, $faults faults"
-[ "$faults" = 0 ]
+run_tests "$@"

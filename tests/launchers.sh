@@ -11,16 +11,7 @@ world=$build/tests/programs/world
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 LIMIT=60    # seconds for any one job
-# What started this test must not be taken for what starts the ranks.
-for name in $(compgen -e | grep -E '^(HOCKET_(RANK|WORLD|COORD|SECRET|BACKEND|HOSTFILE)|MLX_RANK|MLX_HOSTFILE|OMPI_|PMI_|PMIX_|SLURM_|RANK$|WORLD_SIZE$|MASTER_)'); do
-    unset "$name"
-done
-
-cases=0 faults=0 skips=()
-fault() {
-    echo "launchers: $*"
-    faults=$((faults + 1))
-}
+source tests/processes.bash
 
 # job LABEL COMMAND...: in the background; what it says and its status go to files of that name.
 job() {
@@ -166,10 +157,4 @@ for r in 0 1; do
         HOCKET_COORDINATOR=192.0.2.1:4711 "$world" x
 done
 
-for skip in "${skips[@]+"${skips[@]}"}"; do
-    echo "launchers: skipped: $skip"
-done
-[ "$faults" = 0 ] || exit 1
-echo "launchers: $cases cases"
-# All of what must be started by others is missing: not one of the real launchers was tried.
-[ ${#skips[@]} -lt 3 ] || exit 77
+finish 3

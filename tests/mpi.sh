@@ -14,16 +14,12 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 LIMIT=60    # seconds for any one job
 everything=$build/tests/programs/everything
-for name in $(compgen -e | grep -E '^(HOCKET_(RANK|WORLD|COORD|BACKEND|HOSTFILE|MPI_LIB)|MLX_RANK|OMPI_COMM|PMI_|PMIX_|SLURM_)'); do
-    unset "$name"
-done
 export HOCKET_BACKEND=mpi
 
-cases=0 faults=0 skips=()
-fault() {
-    echo "mpi: $*"
+source tests/processes.bash
+blame() {
+    fault "$@"
     head -n 20 "$work/out"
-    faults=$((faults + 1))
 }
 # start NAME=VALUE... -- RANKS PROGRAM...: of the MPI in turn; its output goes to $work/out.
 start() {
@@ -40,27 +36,27 @@ says() {
     local got
     cases=$((cases + 1))
     got=$(grep -acE "$2" "$work/out")
-    [ "$got" = "$1" ] || fault "$mpi: $3: $got lines with '$2', not $1"
+    [ "$got" = "$1" ] || blame "$mpi: $3: $got lines with '$2', not $1"
 }
 
 try_all() {
     local n level
     for n in 1 2 3 4; do
-        start -- $n "$everything" || fault "$mpi: everything on $n ranks ended with $?"
+        start -- $n "$everything" || blame "$mpi: everything on $n ranks ended with $?"
         says $n "^rank [0-9] of $n over $([ $n = 1 ] && echo local || echo mpi): [0-9]+ checks" "everything"
-        ! grep -q WARN "$work/out" || fault "$mpi: warns"
+        ! grep -q WARN "$work/out" || blame "$mpi: warns"
     done
     "$mpicc" -std=c11 -Wall -Wextra -Werror -Iinclude tests/mpi/own.c -L"$build/lib" -lhocket \
-        "-Wl,-rpath,$build/lib" -o "$work/own-$mpi" || fault "$mpi: tests/mpi/own.c"
+        "-Wl,-rpath,$build/lib" -o "$work/own-$mpi" || blame "$mpi: tests/mpi/own.c"
     for level in -1 0 1 2 3; do
-        start -- 3 "$work/own-$mpi" $level || fault "$mpi: own $level ended with $?"
+        start -- 3 "$work/own-$mpi" $level || blame "$mpi: own $level ended with $?"
         says 3 "^rank [0-9] of 3: own $level" "a program's own MPI"
     done
     # What MPI counts with an int goes in pieces of 2^30 bytes: here of 50000.
     "$mpicc" -std=c11 -D_GNU_SOURCE -DHK_MPI_PIECE_BYTES='((size_t)50000)' -Iinclude -Isrc -shared -fPIC \
         src/transport/mpi/*.c -L"$build/lib" -lhocket "-Wl,-rpath,$build/lib" -o "$work/short-$mpi.so" ||
-        fault "$mpi: a module with short pieces"
-    start HOCKET_MPI_LIB="$work/short-$mpi.so" -- 2 "$everything" || fault "$mpi: short pieces ended with $?"
+        blame "$mpi: a module with short pieces"
+    start HOCKET_MPI_LIB="$work/short-$mpi.so" -- 2 "$everything" || blame "$mpi: short pieces ended with $?"
     says 2 "over mpi" "short pieces"
     # Without a module MLX's mpi is next, where that is.
     start HOCKET_MPI_LIB="$work/none.so" HOCKET_LOG=debug -- 2 "$build/tests/programs/world" x
@@ -74,8 +70,8 @@ try_failures() {
     says 1 "^rank 0: mismatch: " "ranks that disagree"
     # mpirun ends the others: that none hangs is all that hocket can see to.
     cases=$((cases + 1))
-    start -- 3 "$everything" die && fault "$mpi: a rank was killed and all is well"
-    [ $? != 124 ] || fault "$mpi: a rank was killed and mpirun hangs"
+    start -- 3 "$everything" die && blame "$mpi: a rank was killed and all is well"
+    [ $? != 124 ] || blame "$mpi: a rank was killed and mpirun hangs"
 }
 
 try() {
@@ -97,14 +93,9 @@ try mpich ${mpich[@]+"${mpich[@]}"}
 
 cases=$((cases + 1))
 if "$build/bin/hocket" run -n 2 -- true >"$work/out" 2>&1; then
-    fault "hocket run takes the backend mpi"
+    blame "hocket run takes the backend mpi"
 elif ! grep -q "MPI's ranks start under mpirun" "$work/out"; then
-    fault "hocket run --backend mpi does not say how"
+    blame "hocket run --backend mpi does not say how"
 fi
 
-for skip in "${skips[@]+"${skips[@]}"}"; do
-    echo "mpi: skipped: $skip"
-done
-[ "$faults" = 0 ] || exit 1
-echo "mpi: $cases cases"
-[ ${#skips[@]} -lt 2 ] || exit 77
+finish 2

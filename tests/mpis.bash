@@ -1,5 +1,5 @@
 # Which MPIs are here; sourced by tests, not run. Sets openmpi and mpich, arrays with the command that
-# starts ranks, empty where there is none.
+# starts ranks, empty where there is none, and forgets the launcher of the test itself.
 
 # find_launcher PATTERN CANDIDATE...: the first whose --version matches.
 find_launcher() {
@@ -24,3 +24,9 @@ fi
 if found=$(find_launcher 'hydra|mpich' mpirun.mpich mpiexec.hydra mpirun mpiexec); then
     mpich=("$found")
 fi
+
+# What started this test must not be taken for what starts its ranks.
+for name in $(compgen -e | grep -E \
+    '^(HOCKET_(RANK|WORLD|COORD|SECRET|BACKEND|HOSTFILE|MPI_LIB)|MLX_RANK|MLX_HOSTFILE|OMPI_|PMI_|PMIX_|SLURM_|RANK$|WORLD_SIZE$|MASTER_)'); do
+    unset "$name"
+done

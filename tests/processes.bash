@@ -1,7 +1,8 @@
-# What the tests of the launcher share: they count faults, and wait for processes and for lines with a limit.
+# What tests share that start others: they count faults, and wait for processes and for lines with a limit.
 # Sourced, not run. GONE_TRIES and LINES_TRIES are of 50 ms each.
 cases=0
 faults=0
+skips=()
 fault() {
     echo "$(basename "$0" .sh): $*"
     faults=$((faults + 1))
@@ -11,6 +12,7 @@ same() {
     cases=$((cases + 1))
     [ "$2" = "$3" ] || fault "$1: got '$2', wanted '$3'"
 }
+parent() { ps -o ppid= -p "$1" | tr -d ' '; }
 # A zombie is gone: its parent only has not looked yet.
 alive() {
     local state
@@ -49,4 +51,30 @@ lines_in() {
 await() {
     wait "$job" 2>/dev/null
     status=$?
+}
+
+# run_tests TEST...: these, or all functions test_*. HOCKET_TEST_TIMES=1 says how long each takes.
+run_tests() {
+    local name test before began
+    name=$(basename "$0" .sh)
+    for test in ${*:-$(declare -F | awk '$3 ~ /^test_/ {print $3}')}; do
+        before=$faults
+        began=$SECONDS
+        $test
+        [ "$faults" = "$before" ] || echo "$name: $test failed"
+        [ -z "${HOCKET_TEST_TIMES:-}" ] || echo "$name: $test took $((SECONDS - began)) s"
+    done
+    finish
+}
+# finish [ALL]: the end. What is in skips was left out; ALL of it: nothing was tried.
+finish() {
+    local name skip
+    name=$(basename "$0" .sh)
+    for skip in "${skips[@]+"${skips[@]}"}"; do
+        echo "$name: skipped: $skip"
+    done
+    echo "$name: $cases checks, $faults faults"
+    [ "$faults" = 0 ] || exit 1
+    [ ${#skips[@]} -lt "${1:-999}" ] || exit 77
+    exit 0
 }

@@ -102,3 +102,12 @@ Host *
     UserKnownHostsFile /dev/null
 END
 }
+
+# serve_here: an sshd on every address of this host, and what reaches it; the tests of begin.bash.
+serve_here() {
+    trap 'stop_sshd; rm -rf "$work"' EXIT
+    make_keys
+    start_sshd 0.0.0.0
+    write_ssh_config
+    timeout 30 ssh -F "$work/ssh_config" host-a true 2>/dev/null || skip "ssh does not get into its own sshd"
+}

@@ -1,26 +1,14 @@
 #!/usr/bin/env bash
 # `hocket run` on several hosts: names of this one, behind a real sshd. What is the same on one host is in
 # launcher.sh. Every launcher here runs under timeout; processes are signalled by number alone.
-set -uo pipefail
-cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
-source=$PWD
-build=${HOCKET_BUILD_DIR:-$PWD/build}
-hocket=$build/bin/hocket
+source "$(dirname "$0")/begin.bash"
 rank=$build/tests/programs/rank
-for program in "$hocket" "$rank"; do
-    [ -x "$program" ] || { echo "start: $program was not built"; exit 1; }
-done
+need "$rank" "$build/tests/programs/typist"
 unset HOCKET_BACKEND HOCKET_TUNE
-work=$(mktemp -d) || exit 1
 source "$source/tests/sshd.bash"
-trap 'stop_sshd; rm -rf "$work"' EXIT
-cd "$work" || exit 1
-make_keys
-start_sshd 0.0.0.0
-write_ssh_config
+serve_here
 export TMPDIR=$work/tmp
 mkdir "$TMPDIR"
-timeout 30 ssh -F ssh_config host-a true 2>/dev/null || skip "ssh does not get into its own sshd"
 
 LIMIT=60       # seconds for any one launcher
 GONE_TRIES=120 # 6 s for a process to go
@@ -41,7 +29,6 @@ start_family() {
     read -r -d '' -a pids < <(sed -n 's/^pids //p' "$name.out")
     same "$name: pids known" "${#pids[@]}" 6
 }
-parent() { ps -o ppid= -p "$1" | tr -d ' '; }
 
 test_statuses() {
     run $two -n 2 true
@@ -282,12 +269,4 @@ test_terminal_is_given_back() {
         sh -c 'echo ready; exec sleep 40'
 }
 
-for test in ${*:-$(declare -F | awk '$3 ~ /^test_/ {print $3}')}; do
-    before=$faults
-    began=$SECONDS
-    $test
-    [ "$faults" = "$before" ] || echo "start: $test failed"
-    [ -z "${HOCKET_TEST_TIMES:-}" ] || echo "start: $test took $((SECONDS - began)) s"
-done
-echo "start: $cases checks, $faults faults"
-[ "$faults" = 0 ]
+run_tests "$@"
