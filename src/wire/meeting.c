@@ -9,6 +9,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define SHARE_LEFT 8 /* of the time, for the last word */
+#define LEFT_MAX HK_SECOND
 #define PORT_PATIENCE (2 * HK_SECOND) /* for the last job to let go of the coordinator's port */
 
 /* Rank 0's answer to the arrivals, before the hosts' ids. */
@@ -353,6 +355,15 @@ int hk_meeting_world_size(const hk_meeting *meeting)
 hk_time hk_meeting_deadline(const hk_meeting *meeting)
 {
     return meeting->star.deadline;
+}
+
+hk_time hk_meeting_deadline_between(const hk_meeting *meeting)
+{
+    hk_time deadline = hk_meeting_deadline(meeting), left = hk_deadline_left(deadline);
+    if (deadline == HK_FOREVER)
+        return deadline;
+    left /= SHARE_LEFT;
+    return deadline - (left < LEFT_MAX ? left : LEFT_MAX);
 }
 
 const hk_address *hk_meeting_address(const hk_meeting *meeting)

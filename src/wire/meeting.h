@@ -51,6 +51,10 @@ int hk_meeting_rank(const hk_meeting *meeting);
 int hk_meeting_world_size(const hk_meeting *meeting);
 hk_time hk_meeting_deadline(const hk_meeting *meeting);
 
+/* For what ranks do between two steps: a little before, so that they can still tell each other how
+ * it went. */
+hk_time hk_meeting_deadline_between(const hk_meeting *meeting);
+
 /* The address, with port 0, at which other ranks can reach this one: to listen on, and to tell
  * them. Loopback when all are on one host. */
 const hk_address *hk_meeting_address(const hk_meeting *meeting);

@@ -6,8 +6,6 @@
 #include <string.h>
 
 #define LOOK (20 * HK_MILLISECOND) /* at the door, between two looks at the meeting */
-#define SHARE_LEFT 8               /* of the time, to tell each other whom one lacks */
-#define LEFT_MAX HK_SECOND
 #define NONE UINT32_MAX
 
 typedef struct door { /* where a rank listens */
@@ -25,15 +23,6 @@ typedef struct mesh {
     hk_mesh_end *ends;
     uint32_t lacks; /* the first rank that could not be reached, or NONE */
 } mesh;
-
-static hk_time deadline_of(const hk_meeting *meeting)
-{
-    hk_time deadline = hk_meeting_deadline(meeting), left = hk_deadline_left(deadline);
-    if (deadline == HK_FOREVER)
-        return deadline;
-    left /= SHARE_LEFT;
-    return deadline - (left < LEFT_MAX ? left : LEFT_MAX);
-}
 
 static hocket_status look(void *meeting)
 {
@@ -182,7 +171,7 @@ hocket_status hk_mesh_open(hk_meeting *meeting, size_t buffer_bytes, bool *encry
     mesh m = {.meeting = meeting,
               .rank = rank,
               .size = size,
-              .deadline = deadline_of(meeting),
+              .deadline = hk_meeting_deadline_between(meeting),
               .self = {.purpose = HK_PURPOSE_MESH,
                        .rank = rank,
                        .peer = -1,

@@ -340,17 +340,24 @@ static const hocket_transport verbs_transport = {
 
 typedef struct verdict { /* of one rank, told to all */
     int32_t status;
+    int32_t blames; /* the rank at fault */
     char text[HK_ERROR_TEXT_MAX / 2];
 } verdict;
 
-/* The rank whose failure is the reason: who only lost a peer says less than that peer. */
-static int find_culprit(const verdict *all, int size)
+/* A peer that hung up or kept silent: why, it may know itself. */
+static bool is_hearsay(int32_t status)
+{
+    return status == HOCKET_ERR_PEER_LOST || status == HOCKET_ERR_TIMEOUT;
+}
+
+/* The rank whose word is the reason; -1: none has failed. */
+static int find_witness(const verdict *all, int size)
 {
     int first = -1;
     for (int i = 0; i < size; i++) {
         if (all[i].status == HOCKET_OK)
             continue;
-        if (all[i].status != HOCKET_ERR_PEER_LOST)
+        if (!is_hearsay(all[i].status))
             return i;
         if (first < 0)
             first = i;
@@ -358,30 +365,43 @@ static int find_culprit(const verdict *all, int size)
     return first;
 }
 
-/* Collective, also for ranks that have failed: all go on, or all say why not. */
+static verdict make_verdict(int rank, hocket_status status, const hk_error *why)
+{
+    verdict own = {.status = (int32_t)status, .blames = rank};
+    if (status == HOCKET_OK)
+        return own;
+    if (is_hearsay(own.status) && why->rank_count > 0)
+        own.blames = why->ranks[0];
+    snprintf(own.text, sizeof own.text, "%.*s", (int)sizeof own.text - 1, why->text);
+    return own;
+}
+
+static hocket_status repeat_verdict(int size, int witness, verdict *its)
+{
+    its->text[sizeof its->text - 1] = '\0';
+    if (!hk_status_is_failure(its->status) || its->blames < 0 || its->blames >= size)
+        return hk_fail_rank(HOCKET_ERR_PROTOCOL, witness,
+                            "rank %d says of its RDMA devices what no rank would", witness);
+    return hk_fail_rank((hocket_status)its->status, its->blames, "rank %d: %s", witness, its->text);
+}
+
+/* Collective, also for ranks that have failed: all go on, or all say why not. What a rank knows of
+ * itself goes before what it has heard, and that before nothing. */
 static hocket_status all_agree(hk_meeting *meeting, hocket_status mine)
 {
     int size = hk_meeting_world_size(meeting), rank = hk_meeting_rank(meeting);
     hk_error why = *hk_error_last();
-    verdict own = {.status = (int32_t)mine};
+    verdict own = make_verdict(rank, mine, &why);
     verdict *all = calloc((size_t)size, sizeof *all);
-    if (mine != HOCKET_OK)
-        snprintf(own.text, sizeof own.text, "%.*s", (int)sizeof own.text - 1, why.text);
     if (all == NULL)
         return hk_fail_memory((size_t)size * sizeof *all, "what ranks say of their devices");
     hocket_status status = hk_meeting_all_gather(meeting, &own, sizeof own, all);
-    int culprit = status == HOCKET_OK ? find_culprit(all, size) : -1;
-    if (culprit >= 0 && culprit != rank) {
-        verdict *its = &all[culprit];
-        its->text[sizeof its->text - 1] = '\0';
-        status = hk_fail_rank(hk_status_is_failure(its->status) ? (hocket_status)its->status
-                                                                : HOCKET_ERR_PROTOCOL,
-                              culprit, "rank %d: %s", culprit, its->text);
-    }
+    int witness = status == HOCKET_OK ? find_witness(all, size) : -1;
+    if (witness >= 0 && witness != rank)
+        status = repeat_verdict(size, witness, &all[witness]);
     free(all);
-    return mine != HOCKET_OK && (culprit < 0 || culprit == rank || mine != HOCKET_ERR_PEER_LOST)
-               ? hk_fail_with(&why)
-               : status;
+    bool knows = mine != HOCKET_OK && !is_hearsay((int32_t)mine);
+    return knows || witness == rank ? hk_fail_with(&why) : status;
 }
 
 /* As a GID: IPv4 in IPv6's clothes. */
@@ -415,7 +435,8 @@ static hocket_status wire_up(verbs *v, const hk_opening *opening, hk_pipe *pipes
     hocket_status status = hk_links_meet(&v->links, opening->meeting, opening->settings, pipes);
     if (status != HOCKET_OK)
         return status;
-    status = hk_wiring_join(&v->wiring, pipes, &owner, hk_meeting_deadline(opening->meeting));
+    status =
+        hk_wiring_join(&v->wiring, pipes, &owner, hk_meeting_deadline_between(opening->meeting));
     if (status != HOCKET_OK) /* who waits for this rank's word looks up */
         hk_links_close_pipes(&v->links, pipes);
     status = all_agree(opening->meeting, status);

@@ -268,6 +268,15 @@ typedef struct joining {
     deal *deals;
 } joining;
 
+/* Who fails is the peer, as far as this rank can see. */
+static hocket_status blame(int peer)
+{
+    hk_error why = *hk_error_last();
+    hk_error_add_rank(&why, peer);
+    hk_fail_with(&why);
+    return hk_fail_prefix("telling rank %d of RDMA devices: ", peer);
+}
+
 /* To all, then from all: a few hundred bytes each, which every connection has room for. */
 static hocket_status exchange(joining *j, size_t bytes, void (*pack)(joining *, int, uint8_t *),
                               hocket_status (*take)(joining *, int, const uint8_t *))
@@ -279,13 +288,15 @@ static hocket_status exchange(joining *j, size_t bytes, void (*pack)(joining *, 
         if (j->pipes[peer].fd < 0)
             continue;
         pack(j, peer, block);
-        status = hk_pipe_send_all(&j->pipes[peer], block, bytes, j->deadline);
+        if (hk_pipe_send_all(&j->pipes[peer], block, bytes, j->deadline) != HOCKET_OK)
+            status = blame(peer);
     }
     for (peer = 0; peer < j->wiring->size && status == HOCKET_OK; peer++) {
         if (j->pipes[peer].fd < 0)
             continue;
-        status = hk_pipe_recv_all(&j->pipes[peer], block, bytes, j->deadline);
-        if (status == HOCKET_OK)
+        if (hk_pipe_recv_all(&j->pipes[peer], block, bytes, j->deadline) != HOCKET_OK)
+            status = blame(peer);
+        else
             status = take(j, peer, block);
     }
     return status;
