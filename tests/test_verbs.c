@@ -125,6 +125,36 @@ static void refusals_say_what_to_do(void **state)
     }
 }
 
+/* Rank 0 says why, the others that rank 0 has none. */
+static void is_not_there(struct member *me)
+{
+    hocket_config config = member_config(me);
+    CHECK(!hocket_is_available("jaccl"));
+    CHECK_STATUS(HOCKET_ERR_UNAVAILABLE, hocket_init(&config, &me->world));
+    CHECK_HAS(hocket_last_error(), me->rank == 0 ? me->context : "rank 0 has no backend jaccl");
+}
+
+static void without_a_device_or_a_library_it_is_not_there(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *settings, *library, *says;
+    } cases[] = {{"count=0", NULL, "this host has no RDMA device"},
+                 {"", "/nowhere/libibverbs.so.1", "/nowhere/libibverbs.so.1 does not load"}};
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        verbs_begin(cases[i].settings);
+        if (cases[i].library != NULL)
+            setenv("HOCKET_VERBS_LIBRARY", cases[i].library, 1);
+        harness_run(&(struct harness_run){.backend = &jaccl,
+                                          .size = 2,
+                                          .body = is_not_there,
+                                          .context = (void *)cases[i].says,
+                                          .processes = true,
+                                          .without_world = true});
+        verbs_end();
+    }
+}
+
 /* === The matrix =============================================================================== */
 
 static const char *write_matrix(const char *text)
@@ -471,6 +501,7 @@ static void a_device_that_vanishes_is_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_a_device_or_a_library_it_is_not_there),
         cmocka_unit_test(refusals_say_what_to_do),
         cmocka_unit_test(a_matrix_is_checked),
         cmocka_unit_test(uc_that_loses_much_is_right),

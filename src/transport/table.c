@@ -115,12 +115,22 @@ static const hk_backend *find_backend(const char *candidate, const char **choice
     return NULL;
 }
 
-/* The first candidate that is available and suits who has met; else the reason of the best that
- * there is: what a user of that name is after. */
+/* One candidate's reason is the name's; of several each is named. */
+static void add_reason(const name_row *row, const char *candidate, char *reasons, size_t size)
+{
+    size_t used = strlen(reasons);
+    if (row->candidates[1] == NULL)
+        snprintf(reasons, size, "%s", hocket_last_error());
+    else
+        snprintf(reasons + used, size - used, "%s%s: %s", used > 0 ? "; " : "", candidate,
+                 hocket_last_error());
+}
+
+/* The first candidate that is available and suits who has met; else all their reasons. */
 static hocket_status choose(const name_row *row, const hk_meeting *meeting, const char **chosen)
 {
     hocket_status status = HOCKET_ERR_UNAVAILABLE;
-    hk_error best = {.status = HOCKET_OK};
+    char reasons[HK_ERROR_TEXT_MAX - 64] = "";
     for (int i = 0; i < CANDIDATES_MAX && row->candidates[i] != NULL; i++) {
         const char *choice;
         const hk_backend *backend = find_backend(row->candidates[i], &choice);
@@ -131,14 +141,10 @@ static hocket_status choose(const name_row *row, const hk_meeting *meeting, cons
             *chosen = row->candidates[i];
             return HOCKET_OK;
         }
-        if (best.status == HOCKET_OK && backend->available != not_built)
-            best = *hk_error_last();
         hk_log(HK_LOG_DEBUG, -1, "backend %s: %s", row->candidates[i], hocket_last_error());
+        add_reason(row, row->candidates[i], reasons, sizeof reasons);
     }
-    if (best.status != HOCKET_OK)
-        status = hk_fail_with(&best);
-    hk_fail_prefix("backend %s is not available: ", row->name);
-    return status;
+    return hk_fail(status, "backend %s is not available: %s", row->name, reasons);
 }
 
 hocket_status hk_backend_known(const char *name)
