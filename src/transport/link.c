@@ -489,7 +489,12 @@ static bool handle(hk_link *link, const hk_frame *frame, hocket_status *status)
     case HK_FRAME_READ:
         hk_window_subtract(&link->sent, link->peer, frame->context, frame->length);
         return true;
-    case HK_FRAME_WITHDRAW: withdrawn(link, frame->ticket); return true;
+    case HK_FRAME_WITHDRAW:
+        if (frame->ticket ==
+            0) /* that is no announcement's, but any message's that comes unasked */
+            return false;
+        withdrawn(link, frame->ticket);
+        return true;
     default: return false;
     }
 }

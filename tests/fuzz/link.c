@@ -25,7 +25,10 @@ typedef struct world {
     int ends[PEERS]; /* the peers' ends of the connections */
     slot slots[OPS];
     slot innocent;
+    uint64_t writing; /* the ticket of what a device would be writing now; 0: nothing */
 } world;
+
+static void hang_up(world *w);
 
 /* === The two ends ============================================================================= */
 
@@ -40,6 +43,59 @@ static void was_read(void *owner, int from, uint64_t context, size_t bytes)
     world *w = owner;
     hk_link_was_read(&w->links[from], context, bytes);
 }
+
+/* A device that knows all memory, does one write at a time, and ends it when it is waited for. A
+ * peer that is waited for hangs up. */
+static bool knows(void *self, const void *memory, size_t bytes, uint32_t *key)
+{
+    (void)self;
+    (void)memory;
+    *key = 1;
+    return bytes % 2 == 0;
+}
+
+static bool write_there(void *self, const void *from, size_t bytes, uint64_t to, uint32_t key,
+                        uint64_t ticket)
+{
+    world *w = self;
+    (void)from;
+    (void)bytes;
+    (void)to;
+    if (w->writing != 0 || key == 0)
+        return false;
+    w->writing = ticket;
+    return true;
+}
+
+static void end_write(world *w)
+{
+    uint64_t ticket = w->writing;
+    w->writing = 0;
+    if (ticket != 0)
+        hk_straight_written(&w->links[BAD], ticket);
+}
+
+static void turn(void *self)
+{
+    world *w = self;
+    hocket_status status = HOCKET_OK;
+    if (w->writing != 0)
+        end_write(w);
+    else if (!hk_link_read(&w->links[BAD], &status))
+        hang_up(w);
+}
+
+static void cut(void *self)
+{
+    world *w = self;
+    w->writing = 0;
+    hang_up(w);
+}
+
+static const hk_straight_ops device = {.knows = knows,
+                                       .write = write_there,
+                                       .turn = turn,
+                                       .cut = cut};
 
 static void open_world(world *w)
 {
@@ -80,11 +136,14 @@ static void deliver(world *w, const uint8_t *bytes, size_t count)
 static void deliver_frame(world *w, fuzz_input *input)
 {
     uint8_t how = fuzz_byte(input), bytes[HK_FRAME_BYTES + CHUNK];
-    hk_frame frame = {.kind = (hk_frame_kind)(1 + how % 6),
+    bool straight = w->links[BAD].straight.ops != NULL;
+    hk_frame frame = {.kind = (hk_frame_kind)(1 + how % (straight ? 9 : 6)),
                       .tag = how >> 3 & 1,
                       .context = (how >> 4) % CONTEXTS,
                       .length = fuzz_byte(input),
                       .ticket = fuzz_byte(input)};
+    if (frame.kind == HK_FRAME_OFFER)
+        frame.length <<= 10;
     size_t body = how & 128 ? fuzz_byte(input) : frame.length;
     bool follows = frame.kind == HK_FRAME_MESSAGE || frame.kind == HK_FRAME_BYTES_OF;
     memset(bytes, 0x5A, sizeof bytes);
@@ -143,7 +202,7 @@ static void cancel(world *w, fuzz_input *input)
     if (s->op.kind == HOCKET_OP_SEND)
         hk_link_cancel_send(&w->links[BAD], &s->op);
     else
-        hk_mailbox_cancel(&w->box, &s->op);
+        hk_link_cancel_receive(&w->links[BAD], &s->op);
     free_slot(s);
 }
 
@@ -192,7 +251,10 @@ static void step(world *w, fuzz_input *input)
         if (link->pipe.fd >= 0)
             hk_link_write(link);
         break;
-    case 9: drain(w); break;
+    case 9:
+        drain(w);
+        end_write(w);
+        break;
     }
 }
 
@@ -217,6 +279,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static world w;
     fuzz_input input = {data, size};
     open_world(&w);
+    if (size > 0 && (data[size - 1] & 1)) {
+        w.links[BAD].straight.ops = &device;
+        w.links[BAD].straight.self = &w;
+    }
     w.innocent.op = (hocket_op){.kind = HOCKET_OP_RECV,
                                 .peer = GOOD,
                                 .context = 1,
