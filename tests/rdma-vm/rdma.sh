@@ -175,11 +175,12 @@ deleted()
 {
     local began wrong=0 kind=$1 i deletes
     wanted "a device is deleted, $kind" || return 0
-    start 3 "$kind" 6 1000 60
+    start 3 "$kind" 15 1000 60
     until_met
     began=$(now)
     timeout "$LIMIT" rdma link delete rdma3 &
     deletes=$!
+    kill -0 "${pids[@]}" || { echo "  the ranks were through before"; wrong=1; }
     wait "${pids[@]}"
     wait $deletes || { echo "  the device cannot be deleted"; wrong=1; }
     for i in 0 1 2; do
