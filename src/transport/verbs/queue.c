@@ -8,9 +8,11 @@
 #define INLINE_WANTED 256 /* of a frame: what is above gains nothing */
 #define PACKET_NUMBER_MASK 0xffffffu
 
-/* RC: 4.096 us * 2^14 is 67 ms, seven times; a receiver that is not ready is asked again for ever,
- * which does not happen unless it is late, and the control connection tells when it is dead. */
-#define ACK_TIMEOUT 14
+/* RC: 4.096 us * 2^17 is 0.54 s, seven times: a switch that starts over, or a soft-RoCE host that
+ * is short of processors, answers late, and of a process that dies the control connection tells
+ * anyway. A receiver that is not ready is asked again for ever, which does not happen unless it is
+ * late. */
+#define ACK_TIMEOUT 17
 #define RETRIES 7
 #define RNR_FOR_EVER 7
 #define RNR_TIMER 12 /* 0.64 ms */
