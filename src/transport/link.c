@@ -490,10 +490,9 @@ static bool handle(hk_link *link, const hk_frame *frame, hocket_status *status)
         hk_window_subtract(&link->sent, link->peer, frame->context, frame->length);
         return true;
     case HK_FRAME_WITHDRAW:
-        if (frame->ticket ==
-            0) /* that is no announcement's, but any message's that comes unasked */
-            return false;
-        withdrawn(link, frame->ticket);
+        /* 0 is no announcement's, but that of all that comes unasked. */
+        if (frame->ticket != 0)
+            withdrawn(link, frame->ticket);
         return true;
     default: return false;
     }
