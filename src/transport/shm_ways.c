@@ -8,6 +8,7 @@
 
 #define PAST_CACHES_BYTES (16u << 20) /* results above this do not fit into the caches */
 #define BOUNCE_BYTES (8u << 10)       /* folded in the first cache, then written past it */
+#define BROADCAST_CHUNK (128u << 10)  /* stays in the second cache of those who share one */
 
 /* === Pieces ================================================================================== */
 
@@ -372,10 +373,10 @@ hocket_status hk_shm_broadcast(void *team, void *data, size_t count, hocket_dtyp
     hocket_status status = hk_reach_root(shm, data, bytes, root, way == HK_READ, patience, &reach);
     if (status == HOCKET_OK && reach != HK_REACH_NONE)
         return hk_reach_broadcast(shm, reach, data, bytes, root, patience);
-    for (size_t at = 0; at < bytes && status == HOCKET_OK; at += shm->stage_bytes)
-        status =
-            broadcast_chunk(shm, (uint8_t *)data + at, hk_smaller(shm->stage_bytes, bytes - at),
-                            root, hk_shm_past_caches(bytes), patience);
+    size_t chunk = hk_smaller(shm->stage_bytes, BROADCAST_CHUNK);
+    for (size_t at = 0; at < bytes && status == HOCKET_OK; at += chunk)
+        status = broadcast_chunk(shm, (uint8_t *)data + at, hk_smaller(chunk, bytes - at), root,
+                                 hk_shm_past_caches(bytes), patience);
     return status;
 }
 
