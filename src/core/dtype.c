@@ -35,5 +35,10 @@ const char *hocket_dtype_name(hocket_dtype dtype)
 bool hk_bytes(size_t count, hocket_dtype dtype, size_t *bytes)
 {
     const size_t size = hocket_dtype_size(dtype);
-    return size > 0 && hk_product(count, size, bytes);
+    size_t product;
+    if (size == 0 || !hk_product(count, size, &product)) {
+        return false;
+    }
+    *bytes = product;
+    return true;
 }

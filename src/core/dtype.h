@@ -32,7 +32,8 @@ static inline bool hk_product(size_t a, size_t b, size_t *product)
     return (a | b) <= SIZE_MAX >> (sizeof(size_t) * CHAR_BIT / 2) || a == 0 || *product / a == b;
 }
 
-/* Writes the bytes that `count` elements take. False when that overflows or dtype is none. */
+/* Writes the bytes that `count` elements take. False, and *bytes left alone, when that overflows or
+ * dtype is none. */
 bool hk_bytes(size_t count, hocket_dtype dtype, size_t *bytes);
 
 #endif

@@ -22,14 +22,6 @@ static hocket_status start_async(hocket_group *group, hk_job *job, hocket_reques
 
 /* === Jobs ==================================================================================== */
 
-#define MOVES(which, from, to, elements, type, at)                                                 \
-    (&(hk_job){.operation = (which),                                                               \
-               .send = (from),                                                                     \
-               .recv = (to),                                                                       \
-               .count = (elements),                                                                \
-               .dtype = (type),                                                                    \
-               .root = (at)})
-
 #define REDUCES(which, from, to, elements, type, how, at)                                          \
     (&(hk_job){.operation = (which),                                                               \
                .send = (from),                                                                     \
@@ -38,6 +30,9 @@ static hocket_status start_async(hocket_group *group, hk_job *job, hocket_reques
                .dtype = (type),                                                                    \
                .reduce = (how),                                                                    \
                .root = (at)})
+
+#define MOVES(which, from, to, elements, type, at)                                                 \
+    REDUCES(which, from, to, elements, type, HOCKET_SUM, at)
 
 #define COUNTED(which, from, from_counts, to, to_counts, type, how)                                \
     (&(hk_job){.operation = (which),                                                               \
