@@ -458,14 +458,14 @@ static void report_hanging(struct world *world, const struct harness_run *run)
 {
     for (int rank = 0; rank < run->size; rank++) {
         struct member *me = &world->members[rank];
-        if (me->ended || me->ends_by == SIGSTOP)
-            continue;
-        char text[160];
-        snprintf(text, sizeof(text), "rank %d of %d over %s hangs", rank, run->size,
-                 run->backend->name);
-        const char *file = me->file != NULL ? me->file : "before the first check";
-        record_failure(me, file, me->line, text);
-        if (!run->processes)
+        if (!me->ended && me->ends_by != SIGSTOP) {
+            char text[160];
+            snprintf(text, sizeof(text), "rank %d of %d over %s hangs", rank, run->size,
+                     run->backend->name);
+            const char *file = me->file != NULL ? me->file : "before the first check";
+            record_failure(me, file, me->line, text);
+        }
+        if (!run->processes && me->failure[0] != '\0') /* it may hang because another has failed */
             print_error("%s\n", me->failure);
     }
     if (!run->processes)

@@ -107,12 +107,22 @@ static void *begin_wires(int size)
     return NULL;
 }
 
-static void *begin_uc(int size)
+static void *begin_uc_with(int size, const char *settings)
 {
-    verbs_begin("loss=2,seed=9");
+    verbs_begin(settings);
     verbs_own_devices(size);
     setenv("HOCKET_VERBS_KIND", "uc", 1);
     return NULL;
+}
+
+static void *begin_uc(int size)
+{
+    return begin_uc_with(size, "");
+}
+
+static void *begin_lossy(int size)
+{
+    return begin_uc_with(size, "loss=2,seed=9");
 }
 
 static void *begin_apple(int size)
@@ -161,14 +171,15 @@ static hocket_status open_jaccl(struct member *me, hocket_group **world)
     }
 
 static const struct harness_backend variants[] = {
-    VARIANT(rc, "jaccl", true),   VARIANT(wires, "jaccl", true),
-    VARIANT(uc, "jaccl", true),   VARIANT(apple, "jaccl", true),
-    VARIANT(ring, "jaccl", true), VARIANT(sealed, "fault(jaccl)", false),
+    VARIANT(rc, "jaccl", true),    VARIANT(wires, "jaccl", true),
+    VARIANT(uc, "jaccl", true),    VARIANT(apple, "jaccl", true),
+    VARIANT(ring, "jaccl", true),  VARIANT(sealed, "fault(jaccl)", false),
+    VARIANT(lossy, "jaccl", true),
 };
 
 const struct harness_backend *const verbs_backends[] = {&variants[0], &variants[1], &variants[2],
                                                         &variants[3], &variants[4], &variants[5],
-                                                        NULL};
+                                                        &variants[6], NULL};
 
 const struct harness_backend *verbs_variant(const char *name)
 {

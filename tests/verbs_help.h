@@ -7,10 +7,9 @@
 
 #include "harness.h"
 
-/* Ways of opening jaccl over that library, by their variants: rc, wires (two a pair), uc (which
- * loses), apple (their devices), ring (neighbours alone share one), sealed (with short reads). NULL
- * ends it.
- */
+/* Ways of opening jaccl over that library, by their variants: rc, wires (two a pair), uc, apple
+ * (their devices), ring (neighbours alone share one), sealed (with short reads), lossy (uc that
+ * loses frames, for ranks that stay in calls: docs/verbs.md). NULL ends it. */
 extern const struct harness_backend *const verbs_backends[];
 
 /* The one of that variant; NULL: there is none. */
