@@ -31,12 +31,14 @@ int hk_shm_other(const hk_shm *shm, int i)
 
 /* === Posts =================================================================================== */
 
-/* Somebody has called something else: the roll call finds out who called what. */
+/* Somebody has called something else: the roll call finds out who called what. Not where a member
+ * is known to have left: who does not know it yet would take the other way for a disagreement. */
 static hocket_status disagree(hocket_patience *patience)
 {
     hk_call *call = patience->call;
     hk_endpoint_lock(call->comm->endpoint);
-    hk_news_roll_call(call->comm, &call->what);
+    if (hk_comm_deserter(call->comm->whole, call->what.number) < 0)
+        hk_news_roll_call(call->comm, &call->what);
     hk_endpoint_unlock(call->comm->endpoint);
     hocket_status status = HOCKET_OK;
     while (status == HOCKET_OK)
