@@ -161,12 +161,4 @@ test_ends() {
     end leaves 0 'rank 1 has left the group'
 }
 
-for test in ${*:-$(declare -F | awk '$3 ~ /^test_/ {print $3}')}; do
-    before=$faults
-    began=$SECONDS
-    $test
-    [ "$faults" = "$before" ] || echo "mlx_programs: $test failed"
-    [ -z "${VERBOSE:-}" ] || echo "$test: $((SECONDS - began)) s"
-done
-echo "mlx_programs: $cases checks, $faults faults"
-[ "$faults" = 0 ]
+run_tests "$@"
