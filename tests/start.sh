@@ -64,17 +64,17 @@ test_banner() {
 }
 
 test_secret() {
-    run $two --timeout 40 -- sh -c 'cat $HOCKET_SECRET_FILE; echo; sleep 3' >out 2>err </dev/null &
+    run $two --timeout 40 -- sh -c 'cat $HOCKET_SECRET_FILE; echo; sleep 3' >secret.out 2>err </dev/null &
     job=$!
-    lines_in out 2
-    same "one secret" "$(sort -u out | grep -cE '^[0-9a-f]{64}$')" 1
+    lines_in secret.out 2
+    same "one secret" "$(sort -u secret.out | grep -cE '^[0-9a-f]{64}$')" 1
     if [ -r /proc/self/environ ]; then
-        head -n 1 out >secret
+        head -n 1 secret.out >secret
         same "in /proc" "$(grep -lFa -f secret /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null)" ""
     fi
     await
     same "status" $status 0
-    same "no file is left" "$(find "$TMPDIR" /tmp -maxdepth 1 -name 'hocket-??????' -newer out)" ""
+    same "no file is left" "$(find "$TMPDIR" /tmp -maxdepth 1 -name 'hocket-??????' -newer secret.out)" ""
 }
 
 test_environment() {
