@@ -236,7 +236,7 @@ void member_wait_for_all(struct member *me)
     _Atomic double *there = &me->shared[HARNESS_SLOTS - 1];
     for (double n = *there; !atomic_compare_exchange_strong(there, &n, n + 1);)
         ;
-    for (int i = 0; i < 10000 && *there < me->size; i++)
+    for (int i = 0; i < 60000 && *there < me->size; i++)
         sleep_seconds(0.001);
 }
 

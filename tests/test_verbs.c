@@ -1,5 +1,7 @@
 /* What RDMA alone has: failures that say device, port, step and cure, devices that vanish, wires
  * that lose, and how a rank's wires are told. Over the tests' own libibverbs. */
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "harness.h"
 #include "transport/verbs/matrix.h"
@@ -275,24 +277,72 @@ static void a_wire_that_loses_all_is_given_up(void **state)
     verbs_end();
 }
 
+/* Some of so many are lost, also of the last ones, and again of the repeats. Rank 0 is in no call
+ * until rank 1 has them all; rank 2 has nothing to do with it, and its frames get acknowledged,
+ * too. */
+static void says_much_and_computes(struct member *me)
+{
+    enum { MESSAGES = 30 };
+    int number = 0;
+    size_t got;
+    CHECK_OK(hocket_barrier(me->world));
+    for (int i = 0; i < MESSAGES && me->rank != 1; i++)
+        CHECK_OK(hocket_send_bytes(me->world, 1, 3, &i, sizeof i));
+    for (int i = 0; i < MESSAGES && me->rank == 1; i++) {
+        CHECK_OK(hocket_recv_into(me->world, 0, 3, &number, sizeof number, &got));
+        CHECK_INT(i, number);
+        CHECK_OK(hocket_recv_into(me->world, 2, 3, &number, sizeof number, &got));
+        CHECK_INT(i, number);
+    }
+    member_wait_for_all(me);
+}
+
+static void what_is_lost_comes_while_its_sender_computes(void **state)
+{
+    (void)state;
+    verbs_begin("loss=30,seed=4");
+    verbs_own_devices(3);
+    setenv("HOCKET_VERBS_KIND", "uc", 1);
+    harness_run(&(struct harness_run){
+        .backend = &jaccl, .size = 3, .body = says_much_and_computes, .timeout_s = 5});
+    unsetenv("HOCKET_VERBS_KIND");
+    verbs_end();
+}
+
 /* Longer than the repeats that would be counted against a peer that looks. */
-static void computes_for_long(struct member *me)
+#define STOPPED_SECONDS 6
+
+static void stop_for_a_while(void)
+{
+    pid_t self = getpid(), waker = fork();
+    if (waker == 0) {
+        sleep_seconds(STOPPED_SECONDS);
+        kill(self, SIGCONT);
+        _exit(0);
+    }
+    CHECK(waker > 0);
+    raise(SIGSTOP);
+    waitpid(waker, NULL, 0);
+}
+
+static void is_stopped(struct member *me)
 {
     float one = 1;
     CHECK_OK(hocket_barrier(me->world));
     if (me->rank == 0)
-        sleep_seconds(6);
+        stop_for_a_while();
     CHECK_OK(hocket_all_sum(me->world, &one, 1));
     CHECK_INT(me->size, one);
 }
 
-static void a_peer_that_computes_is_waited_for(void **state)
+static void a_peer_that_is_stopped_is_waited_for(void **state)
 {
     (void)state;
     verbs_begin("");
     verbs_own_devices(3);
     setenv("HOCKET_VERBS_KIND", "uc", 1);
-    RANKS(&jaccl, 3, computes_for_long, NULL);
+    harness_run(&(struct harness_run){
+        .backend = &jaccl, .size = 3, .body = is_stopped, .processes = true, .timeout_s = 60});
     unsetenv("HOCKET_VERBS_KIND");
     verbs_end();
 }
@@ -507,7 +557,8 @@ int main(void)
         cmocka_unit_test(uc_that_loses_much_is_right),
         cmocka_unit_test(frames_that_come_late_are_put_in_order),
         cmocka_unit_test(a_wire_that_loses_all_is_given_up),
-        cmocka_unit_test(a_peer_that_computes_is_waited_for),
+        cmocka_unit_test(what_is_lost_comes_while_its_sender_computes),
+        cmocka_unit_test(a_peer_that_is_stopped_is_waited_for),
         cmocka_unit_test(large_messages_go_straight),
         cmocka_unit_test(receives_are_taken_back_from_the_device),
         cmocka_unit_test(one_region_too_many_is_an_error),

@@ -172,6 +172,12 @@ typedef struct hocket_transport {
      * never sleeps longer than HOCKET_NAP_NS, whatever it is given. */
     void (*wake)(void *self);
 
+    /* Optional, of a transport over a medium that loses: whether something that was said may have
+     * to be said again, or something heard is still to be acknowledged. While no call is under way
+     * hocket asks from a thread of its own, at least every HOCKET_TEND_NS, and calls progress where
+     * it is so. NULL: what was completed needs no more help, and there is no such thread. */
+    bool (*unsettled)(void *self);
+
     /* Mandatory. Whether the oldest unread message from this peer under (context, tag) is known,
      * and its length. */
     bool (*probe)(void *self, int from, uint64_t context, uint32_t tag, size_t *length);
@@ -200,6 +206,7 @@ typedef struct hocket_transport {
 } hocket_transport;
 
 #define HOCKET_NAP_NS INT64_C(1000000)
+#define HOCKET_TEND_NS INT64_C(160000000)
 
 /* Makes the world group of a transport of the caller's; self is handed to its slots. Collective
  * over its ranks. transport and self must live until the last group over them is freed, which calls

@@ -167,6 +167,16 @@ static hocket_status check_transport(const hocket_transport *t)
     return HOCKET_OK;
 }
 
+static void free_endpoint(hk_endpoint *endpoint)
+{
+    pthread_cond_destroy(&endpoint->turn);
+    pthread_mutex_destroy(&endpoint->turn_lock);
+    pthread_cond_destroy(&endpoint->idle);
+    pthread_mutex_destroy(&endpoint->lock);
+    free(endpoint->peers);
+    free(endpoint);
+}
+
 hocket_status hk_endpoint_open(const hocket_transport *transport, void *self,
                                hk_endpoint **endpoint)
 {
@@ -192,7 +202,12 @@ hocket_status hk_endpoint_open(const hocket_transport *transport, void *self,
     pthread_mutex_init(&ep->lock, NULL);
     pthread_mutex_init(&ep->turn_lock, NULL);
     hk_nap_init(&ep->turn);
-    pthread_cond_init(&ep->idle, NULL);
+    hk_nap_init(&ep->idle);
+    status = hk_background_open(ep);
+    if (status != HOCKET_OK) {
+        free_endpoint(ep);
+        return status;
+    }
     choose_patience(ep);
     hk_self_init(ep);
     pthread_mutex_lock(&ep->lock);
@@ -216,12 +231,7 @@ void hk_endpoint_close(hk_endpoint *endpoint)
         endpoint->transport->close(endpoint->self, !endpoint->faulty);
     hk_self_fini(endpoint);
     hk_scratch_fini(&endpoint->shelf);
-    pthread_cond_destroy(&endpoint->turn);
-    pthread_mutex_destroy(&endpoint->turn_lock);
-    pthread_cond_destroy(&endpoint->idle);
-    pthread_mutex_destroy(&endpoint->lock);
-    free(endpoint->peers);
-    free(endpoint);
+    free_endpoint(endpoint);
 }
 
 void hk_endpoint_hold(hk_endpoint *endpoint)

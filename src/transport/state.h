@@ -91,6 +91,8 @@ void hk_endpoint_call_followers(hk_endpoint *endpoint);
 hocket_status hk_comm_look(hk_comm *comm, hk_time now);
 
 /* background.c */
+/* Starts the thread where the transport needs it from the beginning. */
+hocket_status hk_background_open(hk_endpoint *endpoint);
 void hk_background_stop(hk_endpoint *endpoint);
 
 /* news.c */

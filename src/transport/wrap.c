@@ -235,6 +235,12 @@ static void wrap_wake(void *self)
 
 /* === What is only handed on ================================================================== */
 
+static bool wrap_unsettled(void *self)
+{
+    hk_wrap *wrap = self;
+    return wrap->inner->unsettled(wrap->inner_self);
+}
+
 static void wrap_forget(void *self, uint64_t context)
 {
     hk_wrap *wrap = self;
@@ -323,6 +329,7 @@ static void fill_slots(hk_wrap *wrap)
         .probe = wrap_probe,
         .close = wrap_close,
         .wake = inner->wake != NULL ? wrap_wake : NULL,
+        .unsettled = inner->unsettled != NULL ? wrap_unsettled : NULL,
         .forget = inner->forget != NULL ? wrap_forget : NULL,
         .host_of = inner->host_of != NULL ? wrap_host_of : NULL,
         .alloc = inner->alloc != NULL ? wrap_alloc : NULL,

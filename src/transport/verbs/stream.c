@@ -600,6 +600,11 @@ hk_time hk_stream_tick(hk_stream *s, hk_time now, bool naps)
     return s->due;
 }
 
+bool hk_stream_unsettled(const hk_stream *s)
+{
+    return !s->reliable && !s->failed && !s->ended && (s->owes || s->heard != s->sent);
+}
+
 /* === The pipe's =============================================================================== */
 
 /* What RC has completed is in the peer's memory; what UC has completed may be nowhere. */

@@ -18,7 +18,7 @@
  *
  * Over UC, which loses: a number that was skipped shows a loss, and the receiver asks at once for
  * what it lacks. What nobody asks for is repeated when a timer has run out, since the last frame of
- * a row shows no gap. A peer that computes hears nothing, so repeats alone prove nothing: after
+ * a row shows no gap. A peer that is stopped hears nothing, so repeats alone prove nothing: after
  * some the peer is asked over the control connection, and only when it answers, again and again,
  * without having got what was repeated, the wire is taken for dead.
  */
@@ -113,5 +113,9 @@ hk_time hk_stream_tick(hk_stream *stream, hk_time now, bool naps);
 
 /* Sends whose completion is to come. */
 bool hk_stream_posted(const hk_stream *stream);
+
+/* Whether something may have to be repeated, or the peer waits to be told what has come. Never over
+ * RC, where the device does both. */
+bool hk_stream_unsettled(const hk_stream *stream);
 
 #endif

@@ -20,6 +20,7 @@
 
 typedef struct verbs {
     hk_links links; /* first: the links' slots take a verbs for their own */
+    hocket_transport slots;
     hk_wiring wiring;
     hk_memory memory;
     hk_error broken; /* a device of this rank */
@@ -179,6 +180,16 @@ static hocket_status verbs_progress(void *self, int64_t wait_ns)
     return status == HOCKET_OK && v->broken.status != HOCKET_OK ? hk_fail_with(&v->broken) : status;
 }
 
+/* Of the streams that have peers. */
+static bool verbs_unsettled(void *self)
+{
+    const verbs *v = self;
+    for (int i = 0; i < v->links.size; i++)
+        if (v->wiring.streams[i].wires > 0 && hk_stream_unsettled(&v->wiring.streams[i]))
+            return true;
+    return false;
+}
+
 /* === Straight into memory ===================================================================== */
 
 static const hk_ibv_mr *find_region(const hk_stream *stream, const void *memory, size_t bytes)
@@ -336,6 +347,14 @@ static const hocket_transport verbs_transport = {
     .unregister_memory = verbs_unregister,
 };
 
+static bool is_lossy(const verbs *v)
+{
+    for (int i = 0; i < v->links.size; i++)
+        if (v->wiring.streams[i].wires > 0 && !v->wiring.streams[i].reliable)
+            return true;
+    return false;
+}
+
 /* === Opening ================================================================================== */
 
 typedef struct verdict { /* of one rank, told to all */
@@ -486,7 +505,9 @@ static hocket_status open_verbs(const hk_opening *opening, const hocket_transpor
         free_verbs(v);
         return hk_fail_with(&why);
     }
-    *transport = &verbs_transport;
+    v->slots = verbs_transport;
+    v->slots.unsettled = is_lossy(v) ? verbs_unsettled : NULL;
+    *transport = &v->slots;
     *self = v;
     return HOCKET_OK;
 }
