@@ -109,6 +109,12 @@ the_mpi() {
             -o "$OUT/$target/$name"
 }
 
+the_blas() {
+    local target=$1 name=$2
+    compile "$target" blas "$(c_flags "$target")" $(c_sources "$target" src/mlx_blas) &&
+        zig cc -target "$target" -shared -Wl,-z,defs "$OUT/$target"/blas/*.o -o "$OUT/$target/$name"
+}
+
 the_command() {
     local target=$1 name=$2
     compile "$target" tool "$(c_flags "$target") -Itools/hocket" \
@@ -137,6 +143,7 @@ check "libhocket for aarch64-linux-gnu" library aarch64-linux-gnu libhocket.so
 check "libhocket for aarch64-macos" library aarch64-macos libhocket.dylib
 check "libhocket-mpi for aarch64-linux-gnu" the_mpi aarch64-linux-gnu libhocket-mpi.so
 check "libhocket-mpi for aarch64-macos" the_mpi aarch64-macos libhocket-mpi.dylib
+check "libhocket-blas for aarch64-linux-gnu" the_blas aarch64-linux-gnu libhocket-blas.so
 if compgen -G 'tools/hocket/*.c' >/dev/null; then
     check "hocket for aarch64-linux-gnu" the_command aarch64-linux-gnu libhocket.so
     check "hocket for aarch64-macos" the_command aarch64-macos libhocket.dylib

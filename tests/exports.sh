@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The libraries export hocket_ names and nothing else, but for libhocket-mpi, which exports the names that
-# MLX looks up and nothing else. Every public header compiles by itself, as C11 and as C++17; those of
+# The libraries export hocket_ names and nothing else, but for libhocket-mpi and libhocket-blas, which export
+# the names that MLX looks up and nothing else. Every public header compiles by itself, as C11 and as C++17; those of
 # hocket/mlx.hpp as C++20 with all warnings, where MLX is, and they refuse an MLX that they were not tested
 # with by a sentence.
 set -euo pipefail
@@ -47,6 +47,10 @@ if [ -e "$library" ]; then
 else
     fault "$library was not built"
 fi
+
+library=$build/lib/libhocket-blas.$suffix
+[ ! -e "$library" ] || [ "$(names "$library")" = cblas_sgemm ] ||
+    fault "$library exports $(names "$library" | tr '\n' ' '), not cblas_sgemm alone"
 
 [ "$exported" -gt 0 ] || fault "no exported name was seen"
 

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}"
 
-ORDER="core wire transport collective group graph mlx mlx_mpi tools examples"
+ORDER="core wire transport collective group graph mlx mlx_mpi mlx_blas tools examples"
 
 faults=0
 fault() {

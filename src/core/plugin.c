@@ -19,22 +19,9 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const hk_plugin *loaded;
 static hk_error failure;
 
-/* The wheel of MLX for Linux is bound to the reference BLAS, which is some 30 times slower than
- * OpenBLAS. The first library that exports cblas_sgemm to all wins, so OpenBLAS is opened before
- * MLX. Where it is not installed, MLX works without; HOCKET_BLAS=reference leaves it so, to measure
- * the difference. */
-static void open_fast_blas(void)
-{
-#ifdef __linux__
-    const char *choice = getenv("HOCKET_BLAS");
-    if (choice == NULL || strcmp(choice, "reference") != 0)
-        dlopen("libopenblas.so.0", RTLD_NOW | RTLD_GLOBAL);
-#endif
-}
-
 bool hk_plugin_path(const char *variable, const char *file, char *path, size_t capacity)
 {
-    const char *chosen = getenv(variable);
+    const char *chosen = variable != NULL ? getenv(variable) : NULL;
     if (chosen && chosen[0] != '\0')
         return (size_t)snprintf(path, capacity, "%s", chosen) < capacity;
     Dl_info self;
@@ -43,6 +30,26 @@ bool hk_plugin_path(const char *variable, const char *file, char *path, size_t c
     const char *slash = strrchr(self.dli_fname, '/');
     int folder = slash ? (int)(slash - self.dli_fname) + 1 : 0;
     return (size_t)snprintf(path, capacity, "%.*s%s", folder, self.dli_fname, file) < capacity;
+}
+
+/* The wheel of MLX for Linux is bound to the reference BLAS, which is some 30 times slower than
+ * OpenBLAS. The first library that exports cblas_sgemm to all wins, so OpenBLAS is opened before
+ * MLX, and before that what is faster still for products of one row (src/mlx_blas). Where it is not
+ * installed, MLX works without; HOCKET_BLAS=reference leaves it so, and HOCKET_BLAS=openblas leaves
+ * it at that, to measure the differences. */
+static void open_fast_blas(void)
+{
+#ifdef __linux__
+    const char *choice = getenv("HOCKET_BLAS");
+    char rows[PATH_MAX];
+    if ((choice != NULL && strcmp(choice, "reference") == 0) ||
+        dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL) == NULL)
+        return;
+    if ((choice == NULL || strcmp(choice, "openblas") != 0) &&
+        hk_plugin_path(NULL, "libhocket-blas.so", rows, sizeof rows))
+        dlopen(rows, RTLD_NOW | RTLD_GLOBAL);
+    dlopen("libopenblas.so.0", RTLD_NOW | RTLD_GLOBAL);
+#endif
 }
 
 static void load(void)

@@ -23,8 +23,9 @@ typedef const hk_plugin *(*hk_plugin_fn)(void);
  * stays open. HOCKET_ERR_UNAVAILABLE says why it does not load; the answer is kept. */
 hocket_status hk_plugin_mlx(const hk_plugin **plugin);
 
-/* The path of a library that is loaded at run time: what the variable says where it is set, else
- * the file beside the library that this function is in. false: it is too long or unknown. */
+/* The path of a library that is loaded at run time: what the variable says where one is named and
+ * set, else the file beside the library that this function is in. false: it is too long or unknown.
+ */
 bool hk_plugin_path(const char *variable, const char *file, char *path, size_t capacity);
 
 #endif

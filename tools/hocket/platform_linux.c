@@ -1,9 +1,11 @@
 #include "platform.h"
 
+#include "library.h"
 #include <ctype.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,16 +19,21 @@
 const char hk_library_suffix[] = ".so";
 
 /* The wheel of MLX for Linux is bound to the reference BLAS, some 30 times slower; what comes
- * before that takes its place. The loader complains of what it is to load and cannot find, so it is
- * looked for, by opening it: this process is about to be another. */
+ * before that takes its place, and before it what is faster still for products of one row
+ * (src/mlx_blas). The loader complains of what it is to load and cannot find, so it is looked for,
+ * OpenBLAS by opening it: this process is about to be another. */
 bool hk_prefer_fast_blas(void)
 {
-    char list[4096];
+    char list[4096], rows[PATH_MAX];
     const char *choice = getenv("HOCKET_BLAS"), *before = getenv("LD_PRELOAD");
     if ((choice && strcmp(choice, "reference") == 0) || !dlopen(FAST_BLAS, RTLD_LAZY | RTLD_LOCAL))
         return true;
-    int length = snprintf(list, sizeof list, "%s%s%s", before ? before : "",
-                          before && *before ? ":" : "", FAST_BLAS);
+    bool has_rows = !(choice && strcmp(choice, "openblas") == 0) &&
+                    hk_library_beside("libhocket-blas", rows, sizeof rows) &&
+                    access(rows, R_OK) == 0;
+    int length = snprintf(list, sizeof list, "%s%s%s%s%s", before ? before : "",
+                          before && *before ? ":" : "", has_rows ? rows : "", has_rows ? ":" : "",
+                          FAST_BLAS);
     return (size_t)length >= sizeof list || setenv("LD_PRELOAD", list, 1) == 0;
 }
 

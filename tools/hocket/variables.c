@@ -58,8 +58,11 @@ static const hk_term mlx[] = {
     {"HOCKET_MLX_LIB", "the library to load for MLX, instead of libhocket-mlx beside libhocket"},
     {"HOCKET_MLX_KERNELS",
      "mlx: leave all operations to MLX, also those that libhocket's own kernels do better"},
-    {"HOCKET_BLAS", "reference: leave MLX the BLAS that it was built with. Linux only"},
-    {"LD_PRELOAD", "`hocket run --mlx` adds OpenBLAS, where that is installed. Linux only"},
+    {"HOCKET_BLAS", "reference: leave MLX the BLAS that it was built with; openblas: do not put "
+                    "libhocket-blas before OpenBLAS. Linux only"},
+    {"LD_PRELOAD",
+     "`hocket run --mlx` adds libhocket-blas and OpenBLAS, where that is installed. Linux "
+     "only"},
     {"PYTHONUNBUFFERED", "`hocket run --mlx` sets it to 1, unless set already"},
     {"PATH", "where the device mlx looks for g++, with which MLX fuses kernels for the cpu"},
     {"HOCKET_MPI_LIB", "the file of hocket's own module for the MPI of the process"},

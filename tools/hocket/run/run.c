@@ -103,8 +103,8 @@ static const hk_term variables[] = {
      "with the backends jaccl and mlx:jaccl, where the hostfile has \"rdma\""},
     {"MLX_MPI_LIBNAME", "with --mlx: libhocket-mpi, which MLX takes for its backend mpi"},
     {"LD_PRELOAD", "with --mlx, on Linux, where OpenBLAS is installed: that, which is faster than "
-                   "the BLAS in MLX's "
-                   "wheel"},
+                   "the BLAS in MLX's wheel, behind libhocket-blas, which is faster still for the "
+                   "steps of a language model"},
     {"PYTHONUNBUFFERED", "with --mlx: 1, so that what a rank has printed is not lost with it"},
     {"MLX_WORLD_SIZE, NCCL_HOST_IP, NCCL_PORT",
      "with --mlx: removed, as MLX_RANK and MLX_HOSTFILE are, since MLX would take its own nccl or "
