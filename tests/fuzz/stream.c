@@ -60,9 +60,11 @@ static int lanes(const world *w)
 static hk_queue_shape shape_of(int lane, bool reliable, int depth)
 {
     bool small = lane == HK_STREAM_SMALL;
+    int spare = small ? HK_STREAM_SPARE : reliable ? 0 : HK_STREAM_REPEATS;
     return (hk_queue_shape){.reliable = reliable,
                             .slot_bytes = small ? HK_VERBS_FRAME : BULK_BYTES,
-                            .receives = depth + (small ? HK_STREAM_SPARE : 0),
+                            .receives = depth + spare,
+                            .spare = spare,
                             .sends = depth + (small ? HK_STREAM_KEPT_BACK : 0)};
 }
 

@@ -174,6 +174,7 @@ static void check_queue(const hk_queue *queue, const uint8_t *pair, bool reliabl
     FUZZ_CHECK(fuzz_pair_of(queue)->receives.count == queue->shape.receives);
     FUZZ_CHECK(queue->shape.receives >= depth && queue->shape.sends >= depth);
     FUZZ_CHECK(queue->shape.receives <= depth + HK_STREAM_SPARE);
+    FUZZ_CHECK(reliable || queue->shape.receives >= depth + HK_STREAM_REPEATS);
 }
 
 /* The poorer end's wires and depths; RC where both have it on all of them, else UC. */

@@ -30,6 +30,7 @@ typedef struct hk_queue_shape {
     bool reliable;     /* RC, else UC */
     size_t slot_bytes; /* a multiple of HK_VERBS_FRAME */
     int receives, sends;
+    int spare;   /* of the receives: the owner's, see stream.c */
     bool writes; /* there is room for HK_QUEUE_WRITES, too */
 } hk_queue_shape;
 

@@ -30,8 +30,8 @@
 #define REPEAT_AGAIN_NS HK_MILLISECOND /* not the same frame sooner, whoever asks */
 #define TELL_NS                                                                                    \
     (200 * HK_MICROSECOND) /* what was taken, when nothing goes that way that could say it */
-#define ASK_AFTER 8        /* repeats in a row without an answer */
-#define STRIKES_MAX 8      /* answers in a row that brought nothing */
+#define ASK_AFTER HK_STREAM_REPEATS /* repeats in a row without an answer */
+#define STRIKES_MAX 8               /* answers in a row that brought nothing */
 
 #define QUESTION '?'
 #define ANSWER '!'
@@ -209,7 +209,10 @@ static bool send_frame(hk_stream *s, hk_queue *queue, source *from, size_t *move
         s->patience = REPEAT_NS;
         s->due = hk_now() + s->patience;
     }
-    *sent_at(s, s->sent++) = (hk_stream_sent){.queue = queue, .slot = slot, .bytes = bytes};
+    *sent_at(s, s->sent++) = (hk_stream_sent){.queue = queue,
+                                              .slot = slot,
+                                              .bytes = bytes,
+                                              .number = queue->numbers_out};
     return post(s, queue, slot, bytes);
 }
 
@@ -274,8 +277,7 @@ static void owe(hk_stream *s)
 /* Half of what a queue takes: the peer must not run dry. */
 static bool must_tell(const hk_queue *queue)
 {
-    int spare = queue->shape.slot_bytes == HK_VERBS_FRAME ? HK_STREAM_SPARE : 0;
-    return queue->untold >= (queue->shape.receives - spare + 1) / 2;
+    return queue->untold >= (queue->shape.receives - queue->shape.spare + 1) / 2;
 }
 
 /* === In ======================================================================================= */
@@ -447,11 +449,26 @@ static void repeat(hk_stream *s, uint32_t sequence, hk_time now)
     if (one->queue->slots[one->slot].posted || now - one->repeated < REPEAT_AGAIN_NS)
         return;
     one->repeated = now;
+    one->number = one->queue->numbers_out;
     post(s, one->queue, one->slot, one->bytes);
 }
 
-/* The peer lacks the frame that it waits for, and those of the bits that are 0 before the last 1.
- */
+/* A queue keeps its order: what has come behind it there shows that it is lost. What came by other
+ * queues shows nothing. */
+static bool is_overtaken(const hk_stream *s, uint32_t sequence, uint64_t bits)
+{
+    const hk_stream_sent *one = sent_at(s, sequence);
+    for (uint32_t i = 0; i < GAP_BITS && distance(s->heard + i, s->sent) > 0; i++) {
+        const hk_stream_sent *other = sent_at(s, s->heard + i);
+        if ((bits >> i & 1) && other->queue == one->queue &&
+            distance(one->number, other->number) > 0)
+            return true;
+    }
+    return false;
+}
+
+/* The peer lacks the frame that it waits for, and those of the bits that are 0: some are lost, the
+ * others may be under way. */
 static void fill_gap(hk_stream *s, uint64_t bits)
 {
     if (s->reliable || bits == 0)
@@ -460,7 +477,7 @@ static void fill_gap(hk_stream *s, uint64_t bits)
     for (uint32_t i = 0; bits >> i != 0 && !s->failed; i++) {
         if (distance(s->heard + i, s->sent) <= 0)
             return;
-        if ((bits >> i & 1) == 0)
+        if ((bits >> i & 1) == 0 && is_overtaken(s, s->heard + i, bits))
             repeat(s, s->heard + i, now);
         if (i == GAP_BITS - 1)
             return;

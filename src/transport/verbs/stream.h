@@ -33,6 +33,7 @@
 #define HK_STREAM_HEAD 48
 #define HK_STREAM_WINDOW 1024 /* frames, a power of two: more than can be under way */
 #define HK_STREAM_SPARE 32    /* receives of a small queue for HEARD and repeats */
+#define HK_STREAM_REPEATS 8   /* the same of a bulk queue over UC, for repeats alone */
 #define HK_STREAM_KEPT_BACK 4 /* sends of a small queue for HEARD */
 #define HK_STREAM_CONTROL 8   /* bytes of a question on the control connection, and of its answer */
 
@@ -42,6 +43,7 @@ typedef struct hk_stream_sent { /* a frame under way */
     hk_queue *queue;
     int slot;
     size_t bytes;     /* with its head */
+    uint32_t number;  /* on its queue, of the last time */
     hk_time repeated; /* when last; 0: never */
 } hk_stream_sent;
 

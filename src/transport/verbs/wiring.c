@@ -162,17 +162,19 @@ static int wires_on(const hk_wiring *w, int rail)
 static hk_queue_shape shape_of(hk_stream_lane lane, bool reliable, int depth)
 {
     bool small = lane == HK_STREAM_SMALL;
+    int spare = small ? HK_STREAM_SPARE : reliable ? 0 : HK_STREAM_REPEATS;
     return (hk_queue_shape){.reliable = reliable,
                             .slot_bytes = small ? HK_VERBS_FRAME : CHUNK_BYTES,
-                            .receives = depth + (small ? HK_STREAM_SPARE : 0),
+                            .receives = depth + spare,
+                            .spare = spare,
                             .sends = depth + (small ? HK_STREAM_KEPT_BACK : 0),
                             .writes = reliable && !small};
 }
 
 static size_t bytes_of_wire(int small_depth, int bulk_depth, bool bulk)
 {
-    hk_queue_shape small = shape_of(HK_STREAM_SMALL, true, small_depth);
-    hk_queue_shape large = shape_of(HK_STREAM_BULK, true, bulk_depth);
+    hk_queue_shape small = shape_of(HK_STREAM_SMALL, false, small_depth);
+    hk_queue_shape large = shape_of(HK_STREAM_BULK, false, bulk_depth);
     return hk_queue_bytes(&small) + (bulk ? hk_queue_bytes(&large) : 0);
 }
 
