@@ -35,6 +35,13 @@ typedef struct tally { /* a line of the table */
     int64_t slowest, slowest_shrink, slowest_free;
 } tally;
 
+const struct harness_backend *chaos_verbs(const char *backend)
+{
+    static const char prefix[] = "verbs-";
+    size_t length = sizeof prefix - 1;
+    return strncmp(backend, prefix, length) == 0 ? verbs_variant(backend + length) : NULL;
+}
+
 int64_t chaos_now(void)
 {
     struct timespec now;
@@ -77,7 +84,8 @@ static fault choose_kind(const options *o, uint64_t *random)
     for (int kind = 0; kind < FAULTS && o->kind != NULL; kind++)
         if (strcmp(o->kind, fault_name((fault)kind)) == 0)
             return (fault)kind;
-    /* Shared memory cannot be cut: its rank would tell the others that they are dead. */
+    /* Shared memory cannot be cut, and a cut leaves queue pairs as they are: its rank would tell
+     * the others that they are dead. */
     bool cables = strcmp(o->backend, "tcp") == 0;
     return any == FAULT_CUT && !cables ? FAULT_KILL : any;
 }
@@ -212,12 +220,15 @@ static void thaw(run *r)
 /* Short stops that stay far below the deadline. */
 static void burst(run *r)
 {
-    if (chaos_now() < r->next_burst)
+    int64_t began = chaos_now();
+    if (began < r->next_burst)
         return;
     int victim = (int)(chaos_random(&r->random) % (unsigned)r->plan->size);
     send_signal(r, victim, SIGSTOP);
     chaos_sleep_us((long)(chaos_random(&r->random) % 150000));
     send_signal(r, victim, SIGCONT);
+    int64_t stopped = chaos_now() - began;
+    r->board->stall = stopped > r->board->stall ? stopped : r->board->stall;
     r->next_burst = chaos_now() + (int64_t)(chaos_random(&r->random) % 30) * 1000000;
 }
 
@@ -371,6 +382,9 @@ static bool play(const options *o, unsigned long round, tally *table)
     }
     run r = {.plan = &p, .board = b, .moved = chaos_now(), .random = p.seed};
     int shared = shared_files();
+    const struct harness_backend *verbs = chaos_verbs(o->backend);
+    if (verbs != NULL)
+        verbs->begin(p.size);
     start_ranks(&r);
     while (r.left > 0 && !stands_still(&r)) {
         if (p.kind == FAULT_SLOW && any_other_reached(&r, PHASE_WORK))
@@ -380,6 +394,8 @@ static bool play(const options *o, unsigned long round, tally *table)
         nap(b);
     }
     end_ranks(&r);
+    if (verbs != NULL)
+        verbs->end(NULL);
     char wrong[8192];
     judge(&p, b, r.ended, wrong, sizeof wrong);
     size_t used = strlen(wrong);
@@ -416,7 +432,8 @@ static bool read_options(int argc, char **argv, options *o)
         else
             return false;
     }
-    return argc % 2 == 1;
+    bool known = strncmp(o->backend, "verbs", 5) != 0 || chaos_verbs(o->backend) != NULL;
+    return argc % 2 == 1 && known;
 }
 
 int main(int argc, char **argv)
@@ -424,7 +441,7 @@ int main(int argc, char **argv)
     options o;
     if (!read_options(argc, argv, &o)) {
         fprintf(stderr, "usage: chaos [--rounds N] [--seconds S] [--seed X] [--first ROUND] "
-                        "[--backend NAME] [--kind FAULT]\n");
+                        "[--backend NAME|hosts|verbs-rc|verbs-uc|...] [--kind FAULT]\n");
         return 2;
     }
     tally table[FAULTS] = {{0}};

@@ -12,6 +12,7 @@
 #ifndef CHAOS_H
 #define CHAOS_H
 
+#include "verbs_help.h"
 #include <hocket/hocket.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -89,9 +90,12 @@ typedef struct report {
 typedef struct board {
     _Atomic int64_t fault_at, second_at; /* 0: not yet */
     atomic_bool go_on;                   /* the parent is through with the frozen rank */
-    int64_t stall;                       /* the longest that the machine kept the parent waiting */
+    int64_t stall; /* the longest that the machine kept the parent waiting, or a burst a rank */
     report reports[CHAOS_RANKS_MAX];
 } board;
+
+/* "verbs-uc" is that variant of tests/verbs_help.h. NULL: a backend of hocket's, or "hosts". */
+const struct harness_backend *chaos_verbs(const char *backend);
 
 int64_t chaos_now(void); /* ns, the same clock in all processes */
 void chaos_sleep_us(long us);

@@ -61,6 +61,8 @@ static bool breaks_in_init(const plan *p)
 /* The backend "hosts" is any, where chance puts the ranks on up to three hosts. */
 static const char *choose_backend(const plan *p, int id)
 {
+    if (chaos_verbs(p->backend) != NULL)
+        return "jaccl";
     if (strcmp(p->backend, "hosts") != 0)
         return p->backend;
     uint64_t random = p->seed + (uint64_t)id;
