@@ -79,11 +79,31 @@ _Noreturn void fake_broken(const char *format, ...) __attribute__((format(printf
 
 int64_t fake_now_ns(void);
 
+/* === Counts =================================================================================== */
+
+typedef enum fake_count {             /* of a device, by this process */
+                          FAKE_SENDS, /* posted, and of these how many inline; their bytes */
+                          FAKE_INLINED,
+                          FAKE_SEND_BYTES,
+                          FAKE_WRITES, /* posted, and their bytes */
+                          FAKE_WRITE_BYTES,
+                          FAKE_RECEIVES, /* posted */
+                          FAKE_POLLS,    /* that found something, and how much */
+                          FAKE_COMPLETIONS,
+                          FAKE_ARMS,
+                          FAKE_COUNTS
+} fake_count;
+
+/* For tests, which find it in the library by its name. */
+typedef void fake_counts_fn(int device, unsigned long counts[FAKE_COUNTS]);
+fake_counts_fn fake_counts;
+
 /* === What there is ============================================================================ */
 
 struct hk_ibv_device {
     char name[FAKE_NAME];
     int index;
+    atomic_ulong counts[FAKE_COUNTS];
     int pairs, regions; /* in use, of this process; under the lock of the devices */
 };
 
@@ -196,6 +216,11 @@ struct fake_context {
 static inline fake_context *fake_of(hk_ibv_context *context)
 {
     return (fake_context *)context;
+}
+
+static inline void fake_add(const fake_context *context, fake_count what, unsigned long by)
+{
+    atomic_fetch_add_explicit(&context->device->counts[what], by, memory_order_relaxed);
 }
 
 static inline int fake_frames(uint64_t bytes)

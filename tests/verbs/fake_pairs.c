@@ -314,6 +314,9 @@ static int post_one_send(fake_context *its, fake_pair *pair, const hk_ibv_send_w
         work->remote = wr->wr.rdma.remote_addr;
         work->rkey = wr->wr.rdma.rkey;
     }
+    fake_add(its, is_write ? FAKE_WRITES : FAKE_SENDS, 1);
+    fake_add(its, is_write ? FAKE_WRITE_BYTES : FAKE_SEND_BYTES, work->length);
+    fake_add(its, FAKE_INLINED, work->inlined != NULL);
     append(&pair->sends, work);
     return 0;
 }
@@ -358,6 +361,7 @@ static int post_one_recv(fake_context *its, fake_pair *pair, const hk_ibv_recv_w
         /* The memory is the device's from now on: nobody may count on what is in it. */
         memset((void *)(uintptr_t)sge->addr, 0xd5, sge->length);
     }
+    fake_add(its, FAKE_RECEIVES, 1);
     append(&pair->recvs, work);
     return 0;
 }

@@ -129,6 +129,8 @@ int fake_poll(hk_ibv_cq *cq, int most, hk_ibv_wc *wc)
         queue->count--;
     }
     pthread_mutex_unlock(&its->lock);
+    fake_add(its, FAKE_POLLS, taken > 0);
+    fake_add(its, FAKE_COMPLETIONS, (unsigned long)taken);
     return taken;
 }
 
@@ -143,6 +145,7 @@ int fake_arm(hk_ibv_cq *cq, int solicited_only)
         fake_broken("a completion queue without a channel is armed");
     if (its->gone)
         return EIO;
+    fake_add(its, FAKE_ARMS, 1);
     pthread_mutex_lock(&its->lock);
     fake_announce(queue);
     queue->armed = true;
