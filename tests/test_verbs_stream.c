@@ -1,4 +1,5 @@
-/* A stream over UC repeats what its peer lacks and nothing else, on a device in memory. */
+/* A stream over UC repeats what its peer lacks and nothing else, and answers in turns: on a device
+ * in memory. */
 #include "fuzz/device.h"
 #include "harness.h"
 #include "transport/verbs/stream.h"
@@ -130,10 +131,43 @@ static void what_is_late_is_not_repeated(void **state)
     close_world(&w);
 }
 
+static int count_answers(const world *w)
+{
+    uint8_t bytes[HK_STREAM_CONTROL];
+    int count = 0;
+    for (; recv(w->ends[1], bytes, sizeof bytes, MSG_DONTWAIT) == (ssize_t)sizeof bytes; count++)
+        CHECK_INT('!', bytes[0]);
+    return count;
+}
+
+/* Who asks without end does not keep a rank from its other peers. */
+static void questions_are_answered_in_turns(void **state)
+{
+    (void)state;
+    enum { QUESTIONS = 200, MOST_AT_ONCE = 100 };
+    static uint8_t questions[QUESTIONS * HK_STREAM_CONTROL], bytes[1];
+    static world w;
+    int answers = 0;
+    open_world(&w);
+    for (int i = 0; i < QUESTIONS; i++)
+        questions[i * HK_STREAM_CONTROL] = '?';
+    CHECK_INT(sizeof questions, send(w.ends[1], questions, sizeof questions, 0));
+    for (int turns = 0; turns < QUESTIONS && answers < QUESTIONS; turns++) {
+        const struct iovec part = {.iov_base = bytes, .iov_len = sizeof bytes};
+        CHECK_INT(-1, hk_stream_carrier.read(&w.stream, &part, 1));
+        int more = count_answers(&w);
+        CHECK_THAT(more > 0 && more <= MOST_AT_ONCE, "%d answers at once", more);
+        answers += more;
+    }
+    CHECK_INT(QUESTIONS, answers);
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_late_is_not_repeated),
+        cmocka_unit_test(questions_are_answered_in_turns),
     };
     return cmocka_run_group_tests_name("verbs stream", tests, NULL, NULL);
 }

@@ -33,6 +33,7 @@
 #define ASK_AFTER HK_STREAM_REPEATS /* repeats in a row without an answer */
 #define STRIKES_MAX 8               /* answers in a row that brought nothing */
 
+#define LOOK_READS 64 /* of the control connection, before the others get a look */
 #define QUESTION '?'
 #define ANSWER '!'
 
@@ -372,7 +373,7 @@ static void answered(hk_stream *s, uint32_t taken)
 /* The control connection: questions, answers, and its end. */
 static void look_at_control(hk_stream *s)
 {
-    while (!s->ended) {
+    for (int i = 0; i < LOOK_READS && !s->ended && !s->failed; i++) {
         ssize_t got = recv(s->control, s->question + s->question_bytes,
                            HK_STREAM_CONTROL - s->question_bytes, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR)
