@@ -360,6 +360,135 @@ static void an_offer_goes_when_asked_for(void **state)
     assert_alive(f, BAD);
 }
 
+/* === Straight into memory ===================================================================== */
+
+enum { WIRES = 2, WHERE = 0x1234 };
+
+/* The keys that the device was given; 0: it has not begun. */
+static uint32_t given[HK_WIRES_MAX];
+
+static int knows(void *self, const void *memory, size_t bytes, uint32_t keys[HK_WIRES_MAX])
+{
+    (void)self;
+    (void)memory;
+    (void)bytes;
+    keys[0] = 7;
+    keys[1] = 8;
+    return WIRES;
+}
+
+static bool begins(void *self, const void *from, size_t bytes, uint64_t to,
+                   const uint32_t keys[HK_WIRES_MAX], uint64_t ticket)
+{
+    (void)self;
+    (void)from;
+    assert_int_equal(bytes, HK_STRAIGHT_LEAST);
+    assert_int_equal(to, WHERE);
+    assert_int_equal(ticket, 2);
+    assert_int_equal(given[0], 0);
+    memcpy(given, keys, sizeof given);
+    return true;
+}
+
+static const hk_straight_ops device = {.knows = knows, .write = begins};
+
+/* A device of two wires, and a send that has been offered over it; its ticket is 2. */
+static void offer_straight(fixture *f, hocket_op *send)
+{
+    static char bytes[HK_STRAIGHT_LEAST];
+    memset(given, 0, sizeof given);
+    f->links[BAD].straight.ops = &device;
+    *send = make_op(HOCKET_OP_SEND, BAD, CONTEXT, bytes, sizeof bytes);
+    assert_int_equal(hk_link_send(&f->links[BAD], send), HOCKET_OK);
+    assert_int_equal(heard(f, BAD).kind, HK_FRAME_ANNOUNCE);
+    assert_int_equal(heard(f, BAD).kind, HK_FRAME_OFFER);
+}
+
+static hk_frame here(uint64_t wire, uint64_t where)
+{
+    return (hk_frame){.kind = HK_FRAME_HERE,
+                      .tag = 100 + (uint32_t)wire,
+                      .context = where,
+                      .length = wire,
+                      .ticket = 2};
+}
+
+static void the_device_begins_with_the_last_wires_key(void **state)
+{
+    fixture *f = *state;
+    hocket_op send;
+    offer_straight(f, &send);
+    say(f, BAD, here(0, WHERE), "");
+    hear(f, BAD);
+    assert_int_equal(given[0], 0);
+    say(f, BAD, here(1, WHERE), "");
+    hear(f, BAD);
+    assert_int_equal(given[0], 100);
+    assert_int_equal(given[1], 101);
+    assert_false(send.done);
+    hk_straight_written(&f->links[BAD], 2);
+    assert_true(send.done && send.status == HOCKET_OK);
+    assert_int_equal(heard(f, BAD).kind, HK_FRAME_WRITTEN);
+    assert_alive(f, BAD);
+}
+
+static void a_receiver_says_each_wires_key(void **state)
+{
+    fixture *f = *state;
+    static char bytes[HK_STRAIGHT_LEAST];
+    hocket_op receive = make_op(HOCKET_OP_RECV, BAD, 5, bytes, sizeof bytes);
+    f->links[BAD].straight.ops = &device;
+    assert_int_equal(hk_mailbox_post(&f->box, &receive), HOCKET_OK);
+    assert_int_equal(heard(f, BAD).kind, HK_FRAME_ANNOUNCE);
+    hk_frame offer = {
+        .kind = HK_FRAME_OFFER, .context = 5, .tag = TAG, .length = sizeof bytes, .ticket = 1};
+    say(f, BAD, offer, "");
+    hear(f, BAD);
+    for (int wire = 0; wire < WIRES; wire++) {
+        hk_frame answer = heard(f, BAD);
+        assert_int_equal(answer.kind, HK_FRAME_HERE);
+        assert_int_equal(answer.tag, 7 + wire);
+        assert_int_equal(answer.length, wire);
+        assert_int_equal(answer.context, (uintptr_t)bytes);
+        assert_int_equal(answer.ticket, 1);
+    }
+    assert_false(receive.done);
+    say(f, BAD, (hk_frame){.kind = HK_FRAME_WRITTEN, .ticket = 1}, "");
+    hear(f, BAD);
+    assert_true(receive.done && receive.status == HOCKET_OK);
+    assert_alive(f, BAD);
+}
+
+/* Of another order, for one wire too many, or of two places. */
+static void keys_that_make_no_sense_end_the_link(void **state)
+{
+    const hk_frame wrong[][3] = {
+        {here(1, WHERE)},
+        {here(0, WHERE), here(0, WHERE)},
+        {here(0, WHERE), here(2, WHERE)},
+        {here(0, WHERE), here(HK_FRAME_LENGTH_MAX, WHERE)},
+        {here(0, WHERE), here(1, WHERE + 1)},
+        {here(0, WHERE), here(1, WHERE), here(1, WHERE)},
+        {here(0, WHERE), here(1, WHERE), here(2, WHERE)},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        void *fixture_of_one;
+        hocket_op send;
+        set_up(&fixture_of_one);
+        fixture *f = fixture_of_one;
+        offer_straight(f, &send);
+        for (int k = 0; k < 3 && wrong[i][k].kind != 0; k++) {
+            assert_false(f->gone[BAD]);
+            say(f, BAD, wrong[i][k], "");
+            hear(f, BAD);
+        }
+        assert_true(send.done && send.status == HOCKET_ERR_PEER_LOST);
+        assert_lost(f);
+        tear_down(&fixture_of_one);
+    }
+}
+
 /* === Sends taken back ========================================================================= */
 
 /* The rest goes from a copy, which had been freed twice: once sent, and when the link closed. */
@@ -457,6 +586,9 @@ int main(void)
         CASE(announced_and_withdrawn),
         CASE(an_empty_announced_message_ends_at_once),
         CASE(an_offer_goes_when_asked_for),
+        CASE(the_device_begins_with_the_last_wires_key),
+        CASE(a_receiver_says_each_wires_key),
+        cmocka_unit_test(keys_that_make_no_sense_end_the_link),
         CASE(a_send_that_has_begun_is_finished_from_a_copy),
         CASE(a_forgotten_context_is_not_counted),
         CASE(the_rest_of_a_forgotten_message_is_read_past),

@@ -481,6 +481,117 @@ static void receives_are_taken_back_from_the_device(void **state)
     verbs_end();
 }
 
+/* RDMA writes that device i of this process was given. */
+static unsigned long writes_of(int i)
+{
+    unsigned long counts[FAKE_COUNTS];
+    verbs_counts_of(i, counts);
+    return counts[FAKE_WRITES];
+}
+
+/* Sizes that give each wire a piece, or many, and that do not divide. */
+static void each_wire_writes(struct member *me)
+{
+    const int wires = *(const int *)me->context;
+    static const size_t lengths[] = {65536, 65537, 100003, 300001, 524289, LARGE + 4097};
+    const int next = (me->rank + 1) % me->size, previous = (me->rank + me->size - 1) % me->size;
+    unsigned char *out = guard_alloc(LARGE + 4097), *in = guard_alloc(LARGE + 4097);
+    CHECK_OK(hocket_register(me->world, out, LARGE + 4097));
+    CHECK_OK(hocket_register(me->world, in, LARGE + 4097));
+    for (size_t l = 0; l < LENGTH(lengths); l++) {
+        unsigned long before[4] = {0};
+        size_t got, length = lengths[l];
+        hocket_request *receive;
+        harness_note("%zu bytes over %d wires", length, wires);
+        fill_bytes(out, length, (uint64_t)me->rank + length);
+        memset(in, 0, length);
+        for (int i = 0; i < wires; i++)
+            before[i] = writes_of(me->rank * wires + i);
+        CHECK_OK(hocket_recv_into_async(me->world, previous, 7, in, length, &got, &receive));
+        CHECK_OK(hocket_barrier(me->world)); /* it waits when the offer comes */
+        CHECK_OK(hocket_send_bytes(me->world, next, 7, out, length));
+        memset(out, 0xee, length); /* it is this rank's again */
+        CHECK_OK(hocket_wait(receive));
+        CHECK_INT(length, got);
+        CHECK_FILLED(in, length, (uint64_t)previous + length);
+        for (int i = 0; i < wires; i++)
+            CHECK_THAT(writes_of(me->rank * wires + i) > before[i],
+                       "wire %d of %d had none of %zu bytes", i, wires, length);
+        GUARD_CHECK(in);
+        GUARD_CHECK(out);
+    }
+    CHECK_OK(hocket_barrier(me->world));
+    CHECK_OK(hocket_unregister(me->world, in));
+    CHECK_OK(hocket_unregister(me->world, out));
+    GUARD_FREE(in);
+    GUARD_FREE(out);
+}
+
+/* Also when a wire is slower than the others: who is told that the bytes are there looks at once.
+ */
+static void writes_go_over_all_wires(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *settings;
+        int size, wires;
+    } cases[] = {{"", 3, 1},
+                 {"", 3, 2},
+                 {"", 2, 4},
+                 {"slow=fake2:20", 2, 2},
+                 {"slow=fake3:20", 2, 2},
+                 {"delay_us=2000", 2, 3}};
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        verbs_begin(cases[i].settings);
+        verbs_own_wires(cases[i].size, cases[i].wires);
+        RANKS(&jaccl, cases[i].size, each_wire_writes, (void *)&cases[i].wires);
+        verbs_end();
+    }
+}
+
+/* The deadline of the send comes before it is offered, while it is written and afterwards: the
+ * memory is the caller's again, and the receiver has what was there before. */
+static void a_send_is_taken_back(struct member *me)
+{
+    enum { ROUNDS = 30, BYTES = LARGE - 5 };
+    void *memory;
+    size_t got;
+    int late = 0;
+    CHECK_OK(hocket_alloc(me->world, BYTES, &memory));
+    CHECK_OK(hocket_barrier(me->world));
+    for (int i = 0; i < ROUNDS; i++) {
+        if (me->rank == 0) {
+            fill_bytes(memory, BYTES, (uint64_t)i);
+            CHECK_OK(hocket_set_timeout(me->world, 0.001 * (1 + i)));
+            hocket_status status = hocket_send_bytes(me->world, 1, 3, memory, BYTES);
+            memset(memory, 0xee, BYTES);
+            CHECK(status == HOCKET_OK || status == HOCKET_ERR_TIMEOUT);
+            late += status == HOCKET_ERR_TIMEOUT;
+            CHECK_OK(hocket_set_timeout(me->world, 20 * harness_slowness()));
+        } else {
+            CHECK_OK(hocket_recv_into(me->world, 0, 3, memory, BYTES, &got));
+            CHECK_INT(BYTES, got);
+            CHECK_FILLED(memory, BYTES, (uint64_t)i);
+        }
+        CHECK_OK(hocket_barrier(me->world));
+    }
+    CHECK(me->rank == 1 || late > 0);
+    hocket_dealloc(me->world, memory);
+}
+
+static void operations_are_taken_back_from_all_wires(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"slow=fake3:4", "slow=fake2:4"};
+    for (size_t i = 0; i < LENGTH(settings); i++) {
+        verbs_begin(settings[i]);
+        verbs_own_wires(2, 2);
+        RANKS(&jaccl, 2, a_send_is_taken_back, NULL);
+        RANKS(&jaccl, 2, a_receive_is_taken_back, NULL);
+        verbs_end();
+    }
+}
+
 /* === The budget of regions ==================================================================== */
 
 static void one_region_too_many_is_an_error(void **state)
@@ -561,6 +672,8 @@ int main(void)
         cmocka_unit_test(a_peer_that_is_stopped_is_waited_for),
         cmocka_unit_test(large_messages_go_straight),
         cmocka_unit_test(receives_are_taken_back_from_the_device),
+        cmocka_unit_test(writes_go_over_all_wires),
+        cmocka_unit_test(operations_are_taken_back_from_all_wires),
         cmocka_unit_test(one_region_too_many_is_an_error),
         cmocka_unit_test(a_device_that_vanishes_is_named),
     };

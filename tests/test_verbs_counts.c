@@ -4,10 +4,7 @@
 #include "harness.h"
 #include "transport/link.h"
 #include "transport/verbs/stream.h"
-#include "verbs/fake.h"
 #include "verbs_help.h"
-
-#include <dlfcn.h>
 
 enum { MESSAGES = 48, SENDER = 0, RECEIVER = 1, TAG = 7 };
 
@@ -34,21 +31,10 @@ struct memory {
 
 /* === Counting ================================================================================= */
 
-static fake_counts_fn *find_counts(void)
-{
-    void *library = dlopen(getenv("HOCKET_VERBS_LIBRARY"), RTLD_NOW | RTLD_LOCAL);
-    void *found = library != NULL ? dlsym(library, "fake_counts") : NULL;
-    fake_counts_fn *counts;
-    CHECK_THAT(found != NULL, "the tests' libibverbs does not count: %s", dlerror());
-    memcpy(&counts, &found, sizeof counts);
-    return counts;
-}
-
 static void count(ends *now)
 {
-    fake_counts_fn *counts = find_counts();
-    counts(SENDER, now->of[SENDER]);
-    counts(RECEIVER, now->of[RECEIVER]);
+    verbs_counts_of(SENDER, now->of[SENDER]);
+    verbs_counts_of(RECEIVER, now->of[RECEIVER]);
 }
 
 static ends since(const ends *begin)

@@ -1,6 +1,7 @@
 #include "verbs_help.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <unistd.h>
 
 #ifdef __APPLE__
@@ -55,6 +56,18 @@ void verbs_begin(const char *settings)
 
 void verbs_own_devices(int size)
 {
+    verbs_own_wires(size, 1);
+}
+
+static void put_cell(FILE *file, int first, int wires)
+{
+    for (int i = 0; i < wires; i++)
+        fprintf(file, "%s\"%s\"", i == 0 ? "[" : ", ", verbs_device(first + i));
+    fputs("]", file);
+}
+
+void verbs_own_wires(int size, int wires)
+{
     char path[sizeof folder + 16];
     snprintf(path, sizeof path, "%s/matrix", folder);
     FILE *file = fopen(path, "w");
@@ -62,13 +75,29 @@ void verbs_own_devices(int size)
         harness_fail(__FILE__, __LINE__, "%s cannot be written", path);
     for (int row = 0; row < size; row++) {
         fputs(row == 0 ? "[[" : "], [", file);
-        for (int column = 0; column < size; column++)
-            fprintf(file, column == row ? "%snull" : "%s\"%s\"", column > 0 ? ", " : "",
-                    verbs_device(row));
+        for (int column = 0; column < size; column++) {
+            fputs(column > 0 ? ", " : "", file);
+            if (column == row)
+                fputs("null", file);
+            else
+                put_cell(file, row * wires, wires);
+        }
     }
     fputs("]]\n", file);
     fclose(file);
     setenv("HOCKET_VERBS_DEVICES", path, 1);
+}
+
+void verbs_counts_of(int i, unsigned long counts[FAKE_COUNTS])
+{
+    fake_counts_fn *count = NULL;
+    void *library = dlopen(getenv("HOCKET_VERBS_LIBRARY"), RTLD_NOW | RTLD_LOCAL);
+    void *symbol = library != NULL ? dlsym(library, "fake_counts") : NULL;
+    if (symbol == NULL)
+        harness_fail(__FILE__, __LINE__, "the tests' own libibverbs does not count");
+    memcpy(&count, &symbol, sizeof symbol);
+    count(i, counts);
+    dlclose(library);
 }
 
 void verbs_end(void)

@@ -6,10 +6,11 @@
 #define TESTS_VERBS_HELP_H
 
 #include "harness.h"
+#include "verbs/counts.h"
 
 /* Ways of opening jaccl over that library, by their variants: rc, wires (two a pair), uc, apple
  * (their devices), ring (neighbours alone share one), sealed (with short reads), lossy (uc that
- * loses frames, for ranks that stay in calls: docs/verbs.md). NULL ends it. */
+ * loses frames). NULL ends it. */
 extern const struct harness_backend *const verbs_backends[];
 
 /* The one of that variant; NULL: there is none. */
@@ -25,6 +26,12 @@ bool verbs_are_real(void);
 
 /* Each rank has a device of its own, which faces all others: rank 3 has device 3. */
 void verbs_own_devices(int size);
+
+/* The same with several devices a rank, each a wire: rank 3 of two has devices 6 and 7. */
+void verbs_own_wires(int size, int wires);
+
+/* What device i of that library has counted, by this process. */
+void verbs_counts_of(int i, unsigned long counts[FAKE_COUNTS]);
 
 /* That folder; then no longer. */
 const char *verbs_folder(void);

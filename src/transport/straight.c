@@ -16,6 +16,9 @@ struct hk_straight_offer {
     hocket_op *op; /* NULL: cancelled, the bytes are owned */
     void *owned;
     bool writing;
+    uint64_t to; /* what the peer has said so far: where, and the keys of some of the wires */
+    uint32_t keys[HK_WIRES_MAX];
+    int wires, told;
 };
 
 typedef struct revocation {
@@ -52,9 +55,11 @@ static void free_offer(hk_straight_offer **at)
 bool hk_straight_send(hk_link *link, hocket_op *op, hocket_status *status)
 {
     const hk_straight *straight = &link->straight;
-    uint32_t key;
-    if (straight->ops == NULL || op->length < HK_STRAIGHT_LEAST ||
-        !straight->ops->knows(straight->self, op->buffer, op->length, &key))
+    uint32_t own[HK_WIRES_MAX];
+    int wires = straight->ops != NULL && op->length >= HK_STRAIGHT_LEAST
+                    ? straight->ops->knows(straight->self, op->buffer, op->length, own)
+                    : 0;
+    if (wires == 0)
         return false;
     hk_straight_offer *offer = calloc(1, sizeof *offer);
     *status = offer != NULL ? HOCKET_OK : hk_fail_memory(sizeof *offer, "an offer");
@@ -64,7 +69,8 @@ bool hk_straight_send(hk_link *link, hocket_op *op, hocket_status *status)
                                  .ticket = ++link->tickets,
                                  .bytes = op->buffer,
                                  .length = op->length,
-                                 .op = op};
+                                 .op = op,
+                                 .wires = wires};
     link->straight.offers = offer;
     op->scratch[0] = NULL;
     op->scratch[1] = offer;
@@ -96,14 +102,27 @@ bool hk_straight_asked(hk_link *link, uint64_t ticket)
     return true;
 }
 
+/* The wires in their order. */
+static bool note_key(hk_straight_offer *offer, const hk_frame *frame)
+{
+    if (offer->told == offer->wires || frame->length != (uint64_t)offer->told ||
+        (offer->told > 0 && frame->context != offer->to))
+        return false;
+    offer->to = frame->context;
+    offer->keys[offer->told++] = frame->tag;
+    return true;
+}
+
 bool hk_straight_here(hk_link *link, const hk_frame *frame)
 {
     hk_straight_offer **at = find_offer(link, frame->ticket), *offer = *at;
-    if (offer == NULL || offer->writing)
+    if (offer == NULL || !note_key(offer, frame))
         return false;
+    if (offer->told < offer->wires)
+        return true;
     offer->writing = offer->op != NULL &&
                      link->straight.ops->write(link->straight.self, offer->bytes, offer->length,
-                                               frame->context, frame->tag, frame->ticket);
+                                               offer->to, offer->keys, offer->ticket);
     if (!offer->writing)
         send_by_stream(link, at);
     return true;
@@ -175,16 +194,19 @@ static void answer(hk_link *link, hk_straight_wait *wait)
 {
     const hk_straight *straight = &link->straight;
     const hocket_op *op = wait->message->op;
-    hk_frame frame = {.kind = HK_FRAME_ASK, .ticket = wait->ticket};
-    uint32_t key;
-    if (op != NULL && !op->take &&
-        straight->ops->knows(straight->self, op->buffer, wait->message->length, &key)) {
-        frame.kind = HK_FRAME_HERE;
-        frame.context = (uintptr_t)op->buffer;
-        frame.tag = key;
-        wait->here = true;
-    }
-    hk_link_say(link, &frame);
+    uint32_t keys[HK_WIRES_MAX];
+    int wires = op != NULL && !op->take
+                    ? straight->ops->knows(straight->self, op->buffer, wait->message->length, keys)
+                    : 0;
+    wait->here = wires > 0;
+    if (!wait->here)
+        hk_link_say(link, &(hk_frame){.kind = HK_FRAME_ASK, .ticket = wait->ticket});
+    for (int i = 0; i < wires; i++)
+        hk_link_say(link, &(hk_frame){.kind = HK_FRAME_HERE,
+                                      .tag = keys[i],
+                                      .context = (uintptr_t)op->buffer,
+                                      .length = (uint64_t)i,
+                                      .ticket = wait->ticket});
 }
 
 bool hk_straight_offered(hk_link *link, const hk_frame *frame, hocket_status *status)

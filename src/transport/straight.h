@@ -3,20 +3,22 @@
  *
  *     sender                               receiver
  *     OFFER, in place of MESSAGE    ->     a receive waits and its memory is known?
- *                                   <-     HERE: its address and key; else ASK
+ *                                   <-     HERE, one a wire: its address and key; else ASK
  *     writes into it, then WRITTEN  ->     it is all there
  *     or BYTES_OF, by the stream    ->     as ever
  *
- * An offer is answered at once, so a send waits for no receive that it did not wait for before, and
- * it counts in the window like the message that it stands for. Whoever takes an operation back
- * while the device may still be at its memory waits until it is not: the other end answers at once
- * when it looks; when it does not for CUT_NS, the wire is cut and the peer is lost.
+ * A device knows memory by a key of its own, so each wire has one, and both ends count the same
+ * wires. An offer is answered at once, so a send waits for no receive that it did not wait for
+ * before, and it counts in the window like the message that it stands for. Whoever takes an
+ * operation back while the device may still be at its memory waits until it is not: the other end
+ * answers at once when it looks; when it does not for CUT_NS, the wire is cut and the peer is lost.
  *
  * A part of link.c in a file of its own.
  */
 #ifndef HK_TRANSPORT_STRAIGHT_H
 #define HK_TRANSPORT_STRAIGHT_H
 
+#include "core/hostfile.h"
 #include "transport/mailbox.h"
 #include "wire/frame.h"
 
@@ -26,11 +28,13 @@ typedef struct hk_link hk_link;
 
 /* What the carrier's device does. */
 typedef struct hk_straight_ops {
-    /* Whether it knows all of that memory, and the key that the peer needs to write there. */
-    bool (*knows)(void *self, const void *memory, size_t bytes, uint32_t *key);
-    /* Begins to write there; hk_straight_written says when all is. False: it cannot, nothing is. */
-    bool (*write)(void *self, const void *from, size_t bytes, uint64_t to, uint32_t key,
-                  uint64_t ticket);
+    /* The keys that the peer needs to write there, one a wire; returns how many, 0: not all of that
+     * memory is known. */
+    int (*knows)(void *self, const void *memory, size_t bytes, uint32_t keys[HK_WIRES_MAX]);
+    /* Begins to write there, with as many keys; hk_straight_written says when all is. False: it
+     * cannot, nothing is. */
+    bool (*write)(void *self, const void *from, size_t bytes, uint64_t to,
+                  const uint32_t keys[HK_WIRES_MAX], uint64_t ticket);
     /* One round of progress of this link, without sleeping. */
     void (*turn)(void *self);
     /* Ends the wire: from now on nothing is written or read by the device, and the link will find

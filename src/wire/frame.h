@@ -8,7 +8,8 @@
  *     READ      `length` bytes of `context` have been read: that much more may be sent unasked
  *     WITHDRAW  the sender takes `ticket` back
  *     OFFER     a message like MESSAGE whose bytes may go straight into memory: nothing follows
- *     HERE      the answer: into that memory (context: address, tag: key). The other answer is ASK
+ *     HERE      the answer: into that memory (context: address, tag: key on wire `length`; one for
+ *               each wire, in order). The other answer is ASK
  *     WRITTEN   the bytes of `ticket` are there
  */
 #ifndef HK_WIRE_FRAME_H

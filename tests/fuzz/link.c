@@ -44,24 +44,24 @@ static void was_read(void *owner, int from, uint64_t context, size_t bytes)
     hk_link_was_read(&w->links[from], context, bytes);
 }
 
-/* A device that knows all memory, does one write at a time, and ends it when it is waited for. A
- * peer that is waited for hangs up. */
-static bool knows(void *self, const void *memory, size_t bytes, uint32_t *key)
+/* A device with a wire or two that knows all memory, does one write at a time, and ends it when it
+ * is waited for. A peer that is waited for hangs up. */
+static int knows(void *self, const void *memory, size_t bytes, uint32_t keys[HK_WIRES_MAX])
 {
     (void)self;
     (void)memory;
-    *key = 1;
-    return bytes % 2 == 0;
+    keys[0] = keys[1] = 1;
+    return bytes % 2 == 0 ? 1 + (int)(bytes % 4) / 2 : 0;
 }
 
-static bool write_there(void *self, const void *from, size_t bytes, uint64_t to, uint32_t key,
-                        uint64_t ticket)
+static bool write_there(void *self, const void *from, size_t bytes, uint64_t to,
+                        const uint32_t keys[HK_WIRES_MAX], uint64_t ticket)
 {
     world *w = self;
     (void)from;
     (void)bytes;
     (void)to;
-    if (w->writing != 0 || key == 0)
+    if (w->writing != 0 || keys[0] == 0)
         return false;
     w->writing = ticket;
     return true;

@@ -22,6 +22,7 @@
  *   gone=fake1:50    the device vanishes at that message: it says so, and does no more
  *   unplug=fake1:50  its cable is pulled: the port says that it is down, and what is sent fails
  *   silent=fake1:50  nothing passes any more, in or out, and it says nothing
+ *   slow=fake1:5     each write that comes to that device is late by so many milliseconds
  *   rtr=22           moving to RTR ends with that errno
  *   busy=9           so many queue pairs of each device are in other hands
  *   full=100         so many memory regions
@@ -36,6 +37,7 @@
 #define TESTS_VERBS_FAKE_H
 
 #include "transport/verbs/abi.h"
+#include "counts.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -64,7 +66,7 @@ typedef struct fake_settings {
     double loss;
     uint64_t seed;
     unsigned delay_us;
-    fake_end kill, gone, unplug, silent;
+    fake_end kill, gone, unplug, silent, slow;
 
     /* What follows from them. */
     int pairs_max, regions_max, depth_max, inline_max, ports, active_port;
@@ -78,25 +80,6 @@ void fake_read_settings(void);
 _Noreturn void fake_broken(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 int64_t fake_now_ns(void);
-
-/* === Counts =================================================================================== */
-
-typedef enum fake_count {             /* of a device, by this process */
-                          FAKE_SENDS, /* posted, and of these how many inline; their bytes */
-                          FAKE_INLINED,
-                          FAKE_SEND_BYTES,
-                          FAKE_WRITES, /* posted, and their bytes */
-                          FAKE_WRITE_BYTES,
-                          FAKE_RECEIVES, /* posted */
-                          FAKE_POLLS,    /* that found something, and how much */
-                          FAKE_COMPLETIONS,
-                          FAKE_ARMS,
-                          FAKE_COUNTS
-} fake_count;
-
-/* For tests, which find it in the library by its name. */
-typedef void fake_counts_fn(int device, unsigned long counts[FAKE_COUNTS]);
-fake_counts_fn fake_counts;
 
 /* === What there is ============================================================================ */
 
@@ -190,7 +173,8 @@ struct fake_pair {
     unsigned char *body;
     bool greeted, whole; /* whole: waits for a receive */
     uint32_t peer_rnr_retry;
-    int64_t rnr_ns; /* when the wait for a receive ends */
+    int64_t rnr_ns;  /* when the wait for a receive ends */
+    int64_t slow_ns; /* when the write may be done; 0: at once */
     uint64_t dice;
     fake_pair *next;
 };

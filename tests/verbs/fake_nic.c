@@ -354,6 +354,14 @@ static bool deliver_send(fake_context *its, fake_pair *pair)
     return true;
 }
 
+static bool is_late(const fake_context *its, fake_pair *pair)
+{
+    const fake_end *slow = &fake_get_settings()->slow;
+    if (strcmp(slow->device, its->device->name) == 0 && pair->slow_ns == 0)
+        pair->slow_ns = fake_now_ns() + (int64_t)slow->at * 1000000;
+    return fake_now_ns() < pair->slow_ns;
+}
+
 static void deliver_write(fake_context *its, fake_pair *pair)
 {
     const fake_head *head = &pair->head;
@@ -396,9 +404,11 @@ static bool deliver(fake_context *its, fake_pair *pair)
     }
     if (pair->head.kind == FAKE_SEND && !deliver_send(its, pair))
         return false;
+    if (pair->head.kind == FAKE_WRITE && is_late(its, pair))
+        return false;
     if (pair->head.kind == FAKE_WRITE)
         deliver_write(its, pair);
-    pair->rnr_ns = 0;
+    pair->rnr_ns = pair->slow_ns = 0;
     fake_counted(its);
     return true;
 }
@@ -495,6 +505,8 @@ static int64_t work_through(fake_context *its)
         transmit(its, pair);
         if (pair->whole && pair->rnr_ns != 0)
             earlier(&next, pair->rnr_ns);
+        if (pair->whole && pair->slow_ns != 0)
+            earlier(&next, pair->slow_ns);
         if (pair->sends.first != NULL && pair->out < 0 && pair->qp.state == HK_IBV_QPS_RTS)
             earlier(&next, pair->out_again_ns);
     }

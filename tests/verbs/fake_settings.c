@@ -73,7 +73,8 @@ static const struct {
 } ends[] = {{"kill", &settings.kill},
             {"gone", &settings.gone},
             {"unplug", &settings.unplug},
-            {"silent", &settings.silent}};
+            {"silent", &settings.silent},
+            {"slow", &settings.slow}};
 
 static bool read_from_tables(const char *key, const char *value)
 {

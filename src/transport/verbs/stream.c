@@ -571,7 +571,7 @@ void hk_stream_completed(hk_stream *s, hk_queue *queue, const hk_ibv_wc *complet
     } else if (work == HK_QUEUE_RECEIVE) {
         arrived(s, queue, slot, completion->byte_len);
     } else if (work == HK_QUEUE_WRITE) {
-        hocket_status status = hk_writes_completed(&s->writes, slot);
+        hocket_status status = hk_writes_completed(&s->writes, queue, slot);
         if (status != HOCKET_OK)
             broke(s, status);
     } else {

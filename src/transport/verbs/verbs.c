@@ -192,32 +192,42 @@ static bool verbs_unsettled(void *self)
 
 /* === Straight into memory ===================================================================== */
 
-static const hk_ibv_mr *find_region(const hk_stream *stream, const void *memory, size_t bytes)
+/* By wire, whose number is returned; 0: a device does not know the memory. */
+static int find_regions(const hk_stream *stream, const void *memory, size_t bytes,
+                        const hk_ibv_mr *regions[HK_WIRES_MAX])
 {
     const verbs *v = stream->owner.self;
-    if (stream->failed || stream->writes.queue == NULL)
-        return NULL;
-    return hk_memory_find(&v->memory, stream->writes.queue->rail, memory, bytes);
+    const hk_writes *writes = &stream->writes;
+    for (int i = 0; i < writes->wire_count && !stream->failed; i++) {
+        regions[i] = hk_memory_find(&v->memory, writes->wires[i].queue->rail, memory, bytes);
+        if (regions[i] == NULL)
+            return 0;
+    }
+    return stream->failed ? 0 : writes->wire_count;
 }
 
-static bool knows(void *self, const void *memory, size_t bytes, uint32_t *key)
+static int knows(void *self, const void *memory, size_t bytes, uint32_t keys[HK_WIRES_MAX])
 {
-    const hk_ibv_mr *region = find_region(self, memory, bytes);
-    if (region != NULL)
-        *key = region->rkey;
-    return region != NULL;
+    const hk_ibv_mr *regions[HK_WIRES_MAX];
+    int wires = find_regions(self, memory, bytes, regions);
+    for (int i = 0; i < wires; i++)
+        keys[i] = regions[i]->rkey;
+    return wires;
 }
 
-static bool write_there(void *self, const void *from, size_t bytes, uint64_t to, uint32_t key,
-                        uint64_t ticket)
+static bool write_there(void *self, const void *from, size_t bytes, uint64_t to,
+                        const uint32_t keys[HK_WIRES_MAX], uint64_t ticket)
 {
     hk_stream *stream = self;
-    const hk_ibv_mr *region = find_region(stream, from, bytes);
-    hk_write_task task = {
-        .from = from, .to = to, .remote_key = key, .bytes = bytes, .ticket = ticket};
-    if (region == NULL)
+    const hk_ibv_mr *regions[HK_WIRES_MAX];
+    int wires = find_regions(stream, from, bytes, regions);
+    hk_write_task task = {.from = from, .to = to, .bytes = bytes, .ticket = ticket};
+    if (wires == 0)
         return false;
-    task.local_key = region->lkey;
+    for (int i = 0; i < wires; i++) {
+        task.local_keys[i] = regions[i]->lkey;
+        task.remote_keys[i] = keys[i];
+    }
     hocket_status status = hk_writes_begin(&stream->writes, &task);
     if (status != HOCKET_OK && status != HOCKET_ERR_NO_MEMORY)
         breaks(stream->owner.self, status);
@@ -258,7 +268,7 @@ static void allow_straight(verbs *v)
     for (int i = 0; i < v->links.size; i++) {
         hk_stream *stream = &v->wiring.streams[i];
         hk_link *link = &v->links.links[i];
-        if (stream->writes.queue == NULL || link->pipe.cipher != NULL)
+        if (stream->writes.wire_count == 0 || link->pipe.cipher != NULL)
             continue;
         stream->writes.written = written;
         stream->writes.self = stream;

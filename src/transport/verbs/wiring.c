@@ -407,8 +407,9 @@ static hocket_status open_stream(joining *j, int peer, const hk_stream_owner *ow
                                &shape, stream);
     }
     stream->wires = d->wires;
-    if (status == HOCKET_OK && d->reliable && d->bulk)
-        hk_writes_init(&stream->writes, &stream->queues[0][HK_STREAM_BULK]);
+    hk_writes_init(&stream->writes);
+    for (int i = 0; i < d->wires && status == HOCKET_OK && d->reliable && d->bulk; i++)
+        hk_writes_add_wire(&stream->writes, &stream->queues[i][HK_STREAM_BULK]);
     if (status == HOCKET_OK)
         hk_log(HK_LOG_INFO, -1, "rank %d to rank %d: %d wire%s, the first on %s, %s%s", w->rank,
                peer, d->wires, d->wires == 1 ? "" : "s", w->row[peer].names[0],
