@@ -659,6 +659,44 @@ static void a_device_that_vanishes_is_named(void **state)
         }
 }
 
+/* It is the second wire of its rank, and may go while pieces are on both. */
+static void a_wire_of_one_goes(struct member *me)
+{
+    void *memory = NULL;
+    size_t got;
+    hocket_status status = hocket_alloc(me->world, LARGE, &memory);
+    for (int i = 0; status == HOCKET_OK; i++) {
+        memset(memory, me->rank == VICTIM ? 0 : i & 0xff, LARGE);
+        status = me->rank != VICTIM ? hocket_send_bytes(me->world, VICTIM, 3, memory, LARGE)
+                                    : hocket_recv_into(me->world, 0, 3, memory, LARGE, &got);
+        for (size_t k = 0; status == HOCKET_OK && k < LARGE; k++)
+            CHECK_INT(i & 0xff, ((unsigned char *)memory)[k]);
+        if (status == HOCKET_OK)
+            status = hocket_barrier(me->world);
+    }
+    if (me->rank == VICTIM) {
+        CHECK_STATUS(HOCKET_ERR_SYSTEM, status);
+        CHECK_HAS(hocket_last_error(), "device fake3");
+    } else {
+        CHECK_STATUS(HOCKET_ERR_PEER_LOST, status);
+        CHECK_INT(VICTIM, hocket_last_error_rank());
+    }
+    hocket_dealloc(me->world, memory);
+}
+
+static void a_wire_that_vanishes_ends_the_peer(void **state)
+{
+    (void)state;
+    for (int at = 1; at < 40; at += 7) {
+        char settings[32];
+        snprintf(settings, sizeof settings, "gone=fake3:%d", at);
+        verbs_begin(settings);
+        verbs_own_wires(2, 2);
+        PROCESSES(&jaccl, 2, a_wire_of_one_goes, NULL);
+        verbs_end();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -676,6 +714,7 @@ int main(void)
         cmocka_unit_test(operations_are_taken_back_from_all_wires),
         cmocka_unit_test(one_region_too_many_is_an_error),
         cmocka_unit_test(a_device_that_vanishes_is_named),
+        cmocka_unit_test(a_wire_that_vanishes_ends_the_peer),
     };
     harness_clear_environment();
     return cmocka_run_group_tests_name("verbs", tests, NULL, NULL);

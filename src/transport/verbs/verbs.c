@@ -30,16 +30,19 @@ typedef struct verbs {
 
 /* === When a device fails ====================================================================== */
 
-/* The others see this rank go: its connections end. */
+/* The others see this rank go: its connections end, and what devices it has left carry nothing
+ * more, such as a failure that is this rank's alone. */
 static void breaks(void *self, hocket_status status)
 {
     verbs *v = self;
     if (v->broken.status != HOCKET_OK || status == HOCKET_OK)
         return;
     v->broken = *hk_error_last();
-    for (int i = 0; i < v->links.size; i++)
+    for (int i = 0; i < v->links.size; i++) {
+        v->wiring.streams[i].failed = true;
         if (v->links.links[i].pipe.fd >= 0)
             shutdown(v->links.links[i].pipe.fd, SHUT_RDWR);
+    }
 }
 
 /* === Progress ================================================================================= */
