@@ -23,9 +23,12 @@ SECONDS_EACH=${SECONDS_EACH:-0.3}
 NAME=${NAME:-$(date +%F)-mlx}
 DECODE_SECONDS_MAX=300    # for any one run of the model
 
-# launch CONFIGURATION RANKS PROGRAM ARGUMENT...: Python, with the same BLAS and threads for everyone.
+# launch CONFIGURATION RANKS PROGRAM ARGUMENT...: Python, with as many threads for everyone, and with OpenBLAS;
+# a configuration on -rows also has what `hocket run --mlx` puts before that.
 launch() {
-    local config=$1 ranks=$2 threads command
+    local config=${1%-rows} ranks=$2 threads command preload=$openblas
+    [ "$config" = "$1" ] || preload=$rows
+    [ "$config" != hocket ] || config=hocket-shm
     shift 2
     threads=$(($(getconf _NPROCESSORS_ONLN) / ranks))
     local alike=(env "PYTHONPATH=$MLX_PYTHON" "OMP_NUM_THREADS=$((threads < 1 ? 1 : threads))"
@@ -49,7 +52,8 @@ measure() {
 # does not open, and Open MPI's launcher calls it a failure that MLX does not stay), by one.
 decode() {
     local round=$1 ranks=$2 i config some=("${by[@]}")
-    [ "$ranks" -gt 1 ] || some=(hocket-shm)
+    [ -z "$rows" ] || some+=(hocket-rows ${openmpi_run:+openmpi-rows})
+    [ "$ranks" -gt 1 ] || some=(hocket-shm ${rows:+hocket-rows})
     for ((i = 0; i < ${#some[@]}; i++)); do
         config=${some[$(((i + round - 1) % ${#some[@]}))]}
         [ ! -t 2 ] || printf '\r\033[Kround %d of %d: the model on %d ranks by %s' "$round" "$ROUNDS" "$ranks" "$config" >&2
@@ -73,7 +77,9 @@ fi
 by=(hocket-shm)
 [ -z "$openmpi_run" ] || by+=(openmpi)
 by+=(mlx-ring)
-preload=$("$hocket" run --mlx -- sh -c 'echo "${LD_PRELOAD:-}"')
+openblas=$(HOCKET_BLAS=openblas "$hocket" run --mlx -- sh -c 'echo "${LD_PRELOAD:-}"')
+rows=$("$hocket" run --mlx -- sh -c 'echo "${LD_PRELOAD:-}"')
+[ "$rows" != "$openblas" ] || rows=
 # Another MPI may have the name that MLX looks for.
 mpi_library=
 ! ldconfig -p 2>/dev/null | grep 'libmpi\.so\.40 ' >/dev/null || mpi_library=libmpi.so.40

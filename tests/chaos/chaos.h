@@ -90,7 +90,8 @@ typedef struct report {
 typedef struct board {
     _Atomic int64_t fault_at, second_at; /* 0: not yet */
     atomic_bool go_on;                   /* the parent is through with the frozen rank */
-    int64_t stall; /* the longest that the machine kept the parent waiting, or a burst a rank */
+    int64_t stall; /* the longest that the machine kept the parent waiting; over RDMA, or a burst a
+                      rank */
     report reports[CHAOS_RANKS_MAX];
 } board;
 
