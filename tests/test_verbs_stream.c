@@ -33,7 +33,7 @@ static void broke(void *self, hocket_status status)
 
 static void open_world(world *w)
 {
-    const hk_stream_owner owner = {.self = w, .poll = poll_nothing, .broke = broke};
+    const hk_stream_owner owner = {.self = w, .hung_up = poll_nothing, .broke = broke};
     const hk_queue_shape shapes[] = {{.slot_bytes = HK_VERBS_FRAME,
                                       .receives = DEPTH + HK_STREAM_SPARE,
                                       .spare = HK_STREAM_SPARE,

@@ -84,9 +84,10 @@ static fault choose_kind(const options *o, uint64_t *random)
     for (int kind = 0; kind < FAULTS && o->kind != NULL; kind++)
         if (strcmp(o->kind, fault_name((fault)kind)) == 0)
             return (fault)kind;
-    /* Shared memory cannot be cut, and a cut leaves queue pairs as they are: its rank would tell
-     * the others that they are dead. */
-    bool cables = strcmp(o->backend, "tcp") == 0;
+    /* Shared memory cannot be cut: its rank would tell the others that they are dead. Over UC a
+     * thread looks beside the one that is cut off, and may see some connections end before others.
+     */
+    bool cables = strcmp(o->backend, "tcp") == 0 || strcmp(o->backend, "verbs-rc") == 0;
     return any == FAULT_CUT && !cables ? FAULT_KILL : any;
 }
 

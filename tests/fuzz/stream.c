@@ -91,7 +91,7 @@ static void open_world(world *w, fuzz_input *input)
 {
     uint8_t how = fuzz_byte(input);
     int pair[2];
-    const hk_stream_owner owner = {.self = w, .poll = poll_for_stream, .broke = broke};
+    const hk_stream_owner owner = {.self = w, .hung_up = poll_for_stream, .broke = broke};
     *w = (world){.input = input};
     fuzz_device_begin();
     fuzz_open_rail(&w->rail, "memory");

@@ -244,7 +244,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static world w;
     fuzz_input input = {data, size};
-    const hk_stream_owner owner = {.self = &w, .poll = poll_nothing, .broke = broke};
+    const hk_stream_owner owner = {.self = &w, .hung_up = poll_nothing, .broke = broke};
     open_world(&w, &input);
     hocket_status status = hk_wiring_join(&w.wiring, w.pipes, &owner, hk_now() + PATIENCE);
     hear_offers(&w);

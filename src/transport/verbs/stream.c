@@ -397,16 +397,21 @@ static void look_at_control(hk_stream *s)
     }
 }
 
+void hk_stream_look(hk_stream *s)
+{
+    if (!s->failed && !s->ended)
+        look_at_control(s);
+}
+
 static ssize_t stream_read(void *self, const struct iovec *parts, int count)
 {
     hk_stream *s = self;
     size_t got = s->out != NULL ? read_frames(s, parts, count) : 0;
     if (got > 0)
         return (ssize_t)got;
-    if (!s->failed && !s->ended)
-        look_at_control(s);
+    hk_stream_look(s);
     if (s->ended && !s->failed) { /* what came before its end still counts */
-        s->owner.poll(s->owner.self);
+        s->owner.hung_up(s->owner.self);
         got = read_frames(s, parts, count);
         return (ssize_t)got;
     }

@@ -56,8 +56,7 @@ typedef struct hk_stream_held { /* a frame that has come and is not taken */
 /* What a stream asks of its owner. */
 typedef struct hk_stream_owner {
     void *self;
-    void (*poll)(
-        void *self); /* look for completions: the peer has hung up, what came before counts */
+    void (*hung_up)(void *self); /* the peer: look for completions, what came before counts */
     /* A device of this rank failed; the thread's error says how. */
     void (*broke)(void *self, hocket_status status);
 } hk_stream_owner;
@@ -108,6 +107,9 @@ void hk_stream_completed(hk_stream *stream, hk_queue *queue, const hk_ibv_wc *co
 
 /* Whether reading would give something. */
 bool hk_stream_has_news(const hk_stream *stream);
+
+/* Looks whether the peer has hung up or asks something. */
+void hk_stream_look(hk_stream *stream);
 
 /* Repeats and tells what is due, before a nap all that is owed. Returns when it wants to be called
  * again, HK_FOREVER for not. */

@@ -78,9 +78,15 @@ static bool poll_rails(verbs *v)
     return total > 0;
 }
 
-static void poll_for_stream(void *self)
+/* A rank that is cut off from all others must find that out at once: after the first it would tell
+ * the others, whom its queue pairs still reach, that this one is lost. */
+static void peer_hung_up(void *self)
 {
-    poll_rails(self);
+    verbs *v = self;
+    poll_rails(v);
+    for (int i = 0; i < v->links.size; i++)
+        if (v->wiring.streams[i].wires > 0)
+            hk_stream_look(&v->wiring.streams[i]);
 }
 
 /* Carried links only where there is something, the others always, as they cannot tell. */
@@ -463,7 +469,7 @@ static void carry(verbs *v, hk_pipe *pipes)
 
 static hocket_status wire_up(verbs *v, const hk_opening *opening, hk_pipe *pipes)
 {
-    const hk_stream_owner owner = {.self = v, .poll = poll_for_stream, .broke = breaks};
+    const hk_stream_owner owner = {.self = v, .hung_up = peer_hung_up, .broke = breaks};
     hocket_status status = hk_links_meet(&v->links, opening->meeting, opening->settings, pipes);
     if (status != HOCKET_OK)
         return status;
