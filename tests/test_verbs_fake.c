@@ -121,8 +121,12 @@ static int to_rtr(struct end *end, const struct end *peer, int gid_index)
 static int to_rts(struct end *end)
 {
     bool rc = end->qp->qp_type == HK_IBV_QPT_RC;
-    hk_ibv_qp_attr attr = {
-        .qp_state = HK_IBV_QPS_RTS, .sq_psn = 7, .timeout = 12, .retry_cnt = 3, .rnr_retry = 7};
+    hk_ibv_qp_attr attr = {.qp_state = HK_IBV_QPS_RTS,
+                           .sq_psn = 7,
+                           .timeout = 12,
+                           .retry_cnt = 3,
+                           .rnr_retry = 7,
+                           .max_rd_atomic = 1};
     return library->modify_qp(end->qp, &attr,
                               HK_IBV_QP_STATE | HK_IBV_QP_SQ_PSN |
                                   (rc ? HK_IBV_QP_TIMEOUT | HK_IBV_QP_RETRY_CNT |
@@ -168,6 +172,21 @@ static int post(struct end *end, uint64_t id, size_t at, uint32_t length, unsign
         wr.wr.rdma.remote_addr = (uint64_t)(uintptr_t)(written->bytes + at);
         wr.wr.rdma.rkey = written->mr->rkey;
     }
+    return end->context->ops.post_send(end->qp, &wr, &bad);
+}
+
+/* Into `end`'s memory, from the same place in the far one's. */
+static int post_read(struct end *end, uint64_t id, size_t at, uint32_t length,
+                     const struct end *far)
+{
+    hk_ibv_sge sge = {(uint64_t)(uintptr_t)(end->bytes + at), length, end->mr->lkey};
+    hk_ibv_send_wr wr = {.wr_id = id,
+                         .sg_list = &sge,
+                         .num_sge = 1,
+                         .opcode = HK_IBV_WR_RDMA_READ,
+                         .send_flags = HK_IBV_SEND_SIGNALED,
+                         .wr.rdma = {(uint64_t)(uintptr_t)(far->bytes + at), far->mr->rkey}};
+    hk_ibv_send_wr *bad;
     return end->context->ops.post_send(end->qp, &wr, &bad);
 }
 
@@ -261,6 +280,57 @@ static void writes_into_memory(void **state)
     assert_int_equal(HK_IBV_WC_REM_ACCESS_ERR, take(&a).status);
     assert_int_equal(0, post_send(&a, 7, 0, 64));
     assert_int_equal(HK_IBV_WC_WR_FLUSH_ERR, take(&a).status);
+    close_end(&a);
+    close_end(&b);
+    verbs_end();
+}
+
+static void reads_from_memory(void **state)
+{
+    (void)state;
+    struct end a, b;
+    begin("");
+    open_both(&a, &b, HK_IBV_QPT_RC);
+    fill_bytes(b.bytes, BYTES, 3);
+    memset(a.bytes, 0, BYTES);
+    assert_int_equal(0, post_read(&a, 5, 40, 8, &b));
+    hk_ibv_wc wc = take(&a);
+    assert_int_equal(HK_IBV_WC_SUCCESS, wc.status);
+    assert_int_equal(HK_IBV_WC_RDMA_READ, wc.opcode);
+    assert_memory_equal(b.bytes + 40, a.bytes + 40, 8);
+    assert_int_equal(0, a.bytes[39] | a.bytes[48]);
+    hk_ibv_mr other = *b.mr;
+    other.rkey ^= 1;
+    assert_int_equal(0, post_read(&a, 6, 0, 1, &(struct end){.mr = &other, .bytes = b.bytes}));
+    assert_int_equal(HK_IBV_WC_REM_ACCESS_ERR, take(&a).status);
+    close_end(&a);
+    close_end(&b);
+    verbs_end();
+}
+
+/* What has been written and answered is in memory when the same pair has been read from, or when a
+ * message has come by the device. */
+static void lands_late_where_it_is_told_to(void **state)
+{
+    (void)state;
+    struct end a, b;
+    begin("landing=fake1:3600000");
+    open_both(&a, &b, HK_IBV_QPT_RC);
+    memset(a.bytes, 7, BYTES);
+    memset(b.bytes, 0, BYTES);
+    assert_int_equal(0, post(&a, 1, 0, 64, HK_IBV_SEND_SIGNALED, &b));
+    assert_int_equal(HK_IBV_WC_SUCCESS, take(&a).status);
+    assert_int_equal(0, b.bytes[0]);
+    assert_int_equal(0, post_read(&a, 2, 0, 1, &b));
+    assert_int_equal(HK_IBV_WC_SUCCESS, take(&a).status);
+    assert_int_equal(7, b.bytes[63]);
+    assert_int_equal(0, post_recv(&b, 3, 8192, 64));
+    assert_int_equal(0, post(&a, 4, 4096, 64, HK_IBV_SEND_SIGNALED, &b));
+    assert_int_equal(HK_IBV_WC_SUCCESS, take(&a).status);
+    assert_int_equal(0, b.bytes[4096]);
+    assert_int_equal(0, post_send(&a, 5, 0, 64));
+    assert_int_equal(3, take(&b).wr_id);
+    assert_int_equal(7, b.bytes[4096]);
     close_end(&a);
     close_end(&b);
     verbs_end();
@@ -483,6 +553,13 @@ static void without_rights(void)
     library->reg_mr(a.pd, a.bytes, 4096, HK_IBV_ACCESS_LOCAL_WRITE);
 }
 
+static void reads_without_a_place_for_it(void)
+{
+    struct end a, b;
+    open_both(&a, &b, HK_IBV_QPT_UC);
+    post_read(&a, 0, 0, 1, &b);
+}
+
 static void to_error(void)
 {
     struct end a;
@@ -554,6 +631,7 @@ static void keeps_the_rules(void **state)
     expect_broken("apple", without_rights, "without all of local write");
     expect_broken("apple", to_error, "moved to ERR");
     expect_broken("", outside_the_region, "do not lie in its region");
+    expect_broken("", reads_without_a_place_for_it, "a read is posted on a queue pair that is UC");
     expect_broken("", without_acknowledging, "of which 0 were acknowledged");
     expect_broken("", leaving_things_behind, "is closed with");
 }
@@ -563,14 +641,16 @@ int main(void)
     const struct CMUnitTest strict[] = {
         cmocka_unit_test(keeps_the_rules), /* first: it forks, and no other thread runs yet */
         cmocka_unit_test(loses_what_it_is_told_to),
+        cmocka_unit_test(lands_late_where_it_is_told_to),
         cmocka_unit_test(vanishes),
         cmocka_unit_test(has_limits),
         cmocka_unit_test(knows_its_gids),
     };
     const struct CMUnitTest as_any[] = {
-        cmocka_unit_test(rc_moves_messages),          cmocka_unit_test(uc_moves_messages),
-        cmocka_unit_test(writes_into_memory),         cmocka_unit_test(rc_waits_and_uc_loses),
-        cmocka_unit_test(says_when_the_peer_is_gone), cmocka_unit_test(wakes_who_sleeps),
+        cmocka_unit_test(rc_moves_messages),     cmocka_unit_test(uc_moves_messages),
+        cmocka_unit_test(writes_into_memory),    cmocka_unit_test(reads_from_memory),
+        cmocka_unit_test(rc_waits_and_uc_loses), cmocka_unit_test(says_when_the_peer_is_gone),
+        cmocka_unit_test(wakes_who_sleeps),
     };
     int failed = verbs_are_real() ? 0 : cmocka_run_group_tests(strict, NULL, NULL);
     return failed + cmocka_run_group_tests(as_any, NULL, NULL);

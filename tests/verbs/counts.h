@@ -8,6 +8,8 @@ typedef enum fake_count {
     FAKE_SEND_BYTES,
     FAKE_WRITES, /* posted */
     FAKE_WRITE_BYTES,
+    FAKE_READS, /* posted */
+    FAKE_READ_BYTES,
     FAKE_RECEIVES, /* posted */
     FAKE_POLLS,    /* that found something, */
     FAKE_COMPLETIONS,

@@ -116,8 +116,8 @@ FAKE_API int ibv_query_device(hk_ibv_context *context, hk_ibv_device_attr *attr)
                                  .max_cqe = 65535,
                                  .max_mr = settings->regions_max,
                                  .max_pd = 100,
-                                 .max_qp_rd_atom = settings->rc ? 16 : 0,
-                                 .max_qp_init_rd_atom = settings->rc ? 16 : 0,
+                                 .max_qp_rd_atom = settings->reads ? 16 : 0,
+                                 .max_qp_init_rd_atom = settings->reads ? 16 : 0,
                                  .phys_port_cnt = (uint8_t)settings->ports};
     return 0;
 }
@@ -351,6 +351,7 @@ FAKE_API int ibv_dereg_mr(hk_ibv_mr *mr)
 {
     fake_context *its = fake_of(mr->context);
     pthread_mutex_lock(&its->lock);
+    fake_land_all(its);
     for (const fake_pair *pair = its->pairs; pair != NULL; pair = pair->next)
         if (!its->gone && (uses(&pair->sends, mr->lkey) || uses(&pair->recvs, mr->lkey)))
             fake_broken("a memory region is given up while work in it is posted");
@@ -388,10 +389,11 @@ void fake_check_memory(fake_context *context, const fake_pair *pair, const hk_ib
         fake_broken("%s is posted with a region that has not the rights for it", what);
 }
 
-void *fake_find_remote(fake_context *context, uint32_t rkey, uint64_t address, uint32_t length)
+void *fake_find_remote(fake_context *context, uint32_t rkey, int rights, uint64_t address,
+                       uint32_t length)
 {
     for (const fake_region *region = context->regions; region != NULL; region = region->next)
-        if (region->mr.rkey == rkey && (region->access & HK_IBV_ACCESS_REMOTE_WRITE) &&
+        if (region->mr.rkey == rkey && (region->access & rights) == rights &&
             holds(&region->mr, address, length))
             return (void *)(uintptr_t)address;
     return NULL;

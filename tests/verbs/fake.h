@@ -7,22 +7,29 @@
  *   fake_queues.c    completion queues, channels, asynchronous events
  *   fake_pairs.c     queue pairs: made, moved from state to state, posted to
  *   fake_nic.c       the thread of a context that acts as its device: connections and messages
+ *   fake_far.c       what is written and read from afar
  *   fake_settings.c  what tests ask for
  *
  * HOCKET_FAKE_VERBS has the settings, key=value with commas between:
  *
  *   dir=/tmp/x       where queue pairs meet, a folder that all ranks of a test share; needed
  *   count=4          devices fake0 to fake3; 8
- *   only=fake1       the process sees that one alone, as on a host of its own; several with +
- * between apple            as Apple's: UC alone, 10 queue pairs and 100 regions a device, no inline
- * data, the second of two ports; and their rules are kept rc=0             no RC loss=5 seed=7 so
- * many per cent of UC's messages are lost delay_us=300     completions are seen late, by up to so
- * much kill=fake1:50    the process that has that device open is killed at the 50th message that
+ *   only=fake1       the process sees that one alone, as on a host of its own; several: fake1+fake2
+ *   apple            as Apple's: UC alone, 10 queue pairs and 100 regions a device, no inline data,
+ *                    the second of two ports; and their rules are kept
+ *   rc=0             no RC
+ *   reads=0          no RDMA reads
+ *   loss=5           so many per cent of UC's messages are lost, other ones with another seed=7
+ *   delay_us=300     completions are seen late, by up to so much
+ *   kill=fake1:50    the process that has that device open is killed at the 50th message that
  *                    the device sends or takes
  *   gone=fake1:50    the device vanishes at that message: it says so, and does no more
  *   unplug=fake1:50  its cable is pulled: the port says that it is down, and what is sent fails
  *   silent=fake1:50  nothing passes any more, in or out, and it says nothing
  *   slow=fake1:5     each write that comes to that device is late by so many milliseconds
+ *   landing=fake1:5  what is written to that device is in memory so many milliseconds after it has
+ *                    been answered; or when the queue pair is read from, or the device takes a
+ *                    message into memory: its own writes to the bus keep their order
  *   rtr=22           moving to RTR ends with that errno
  *   busy=9           so many queue pairs of each device are in other hands
  *   full=100         so many memory regions
@@ -50,6 +57,7 @@
 #define FAKE_FRAME 4096
 #define FAKE_SGES 4
 #define FAKE_GIDS 3
+#define FAKE_READ_MOST 8 /* bytes of an RDMA read: they travel in the answer's head */
 #define FAKE_API __attribute__((visibility("default")))
 
 /* === Settings ================================================================================= */
@@ -62,11 +70,11 @@ typedef struct fake_end { /* of a process, or of a device */
 typedef struct fake_settings {
     char dir[FAKE_DIR], only[FAKE_DEVICES * FAKE_NAME];
     int count, rtr, busy, full;
-    bool apple, rc, down, nogid, broken;
+    bool apple, rc, reads, down, nogid, broken;
     double loss;
     uint64_t seed;
     unsigned delay_us;
-    fake_end kill, gone, unplug, silent, slow;
+    fake_end kill, gone, unplug, silent, slow, landing;
 
     /* What follows from them. */
     int pairs_max, regions_max, depth_max, inline_max, ports, active_port;
@@ -145,10 +153,20 @@ typedef struct fake_works {
 typedef struct fake_head {
     uint32_t kind; /* FAKE_HELLO, ... */
     uint32_t length, rkey, status;
+    uint32_t wanted; /* of a read */
     uint64_t remote;
+    unsigned char read[FAKE_READ_MOST];
     uint32_t qpn, device, psn, mtu, rnr_retry; /* of a hello */
 } fake_head;
-enum { FAKE_HELLO = 0x68656c6f, FAKE_SEND, FAKE_WRITE, FAKE_ACK };
+enum { FAKE_HELLO = 0x68656c6f, FAKE_SEND, FAKE_WRITE, FAKE_READ, FAKE_ACK };
+
+typedef struct fake_landing { /* written, and on its way to memory */
+    void *to;
+    unsigned char *bytes;
+    uint32_t length;
+    int64_t due_ns;
+    struct fake_landing *next;
+} fake_landing;
 
 struct fake_pair {
     hk_ibv_qp qp;
@@ -176,6 +194,7 @@ struct fake_pair {
     int64_t rnr_ns;  /* when the wait for a receive ends */
     int64_t slow_ns; /* when the write may be done; 0: at once */
     uint64_t dice;
+    fake_landing *landing, **last_landing;
     fake_pair *next;
 };
 
@@ -228,9 +247,20 @@ void fake_give_pair_back(hk_ibv_device *device);
 /* Ends the process unless the region is there, holds all of the bytes and has the rights. */
 void fake_check_memory(fake_context *context, const fake_pair *pair, const hk_ibv_sge *sge,
                        int rights, const char *what);
-/* NULL: no such bytes may be written from afar. */
-void *fake_find_remote(fake_context *context, uint32_t rkey, uint64_t address, uint32_t length);
+/* NULL: there are no such bytes with these rights from afar. */
+void *fake_find_remote(fake_context *context, uint32_t rkey, int rights, uint64_t address,
+                       uint32_t length);
+/* What has been written to the pair, or to all of the device, is in memory from now on. */
+void fake_land(fake_pair *pair);
+void fake_land_all(fake_context *context);
+/* Those whose time has come. Returns when the next one's does, INT64_MAX for never. */
+int64_t fake_land_due(fake_pair *pair);
+/* The write or read that the pair has got. False: it has no right to that memory. */
+bool fake_take_write(fake_context *context, fake_pair *pair);
+bool fake_take_read(fake_context *context, fake_pair *pair, fake_head *answer);
 
+/* Into the memory of a work. */
+void fake_scatter(const fake_work *work, const unsigned char *bytes, uint32_t length);
 /* Takes the first work off, and puts its completion into the queue. */
 void fake_complete_send(fake_pair *pair, hk_ibv_wc_status status);
 void fake_complete_recv(fake_pair *pair, hk_ibv_wc_status status, uint32_t length);

@@ -204,22 +204,27 @@ static fake_work *next_to_send(const fake_pair *pair)
 
 static void load(fake_context *its, fake_pair *pair, const fake_work *work)
 {
+    bool is_read = work->opcode == HK_IBV_WR_RDMA_READ;
     bool is_write = work->opcode == HK_IBV_WR_RDMA_WRITE;
-    unsigned char *bytes = room_for(work->length), *at = bytes + sizeof(fake_head);
-    fake_head head = {.kind = is_write ? FAKE_WRITE : FAKE_SEND,
-                      .length = work->length,
+    uint32_t length = is_read ? 0 : work->length;
+    unsigned char *bytes = room_for(length), *at = bytes + sizeof(fake_head);
+    fake_head head = {.kind = is_read    ? FAKE_READ
+                              : is_write ? FAKE_WRITE
+                                         : FAKE_SEND,
+                      .length = length,
+                      .wanted = is_read ? work->length : 0,
                       .remote = work->remote,
                       .rkey = work->rkey};
     if (work->inlined != NULL) {
-        memcpy(at, work->inlined, work->length);
+        memcpy(at, work->inlined, length);
     } else {
-        for (int i = 0; i < work->sge_count; i++) {
+        for (int i = 0; i < work->sge_count && !is_read; i++) {
             fake_check_memory(its, pair, &work->sges[i], 0, "a send");
             memcpy(at, (const void *)(uintptr_t)work->sges[i].addr, work->sges[i].length);
             at += work->sges[i].length;
         }
     }
-    put(pair, &head, bytes, work->length);
+    put(pair, &head, bytes, length);
 }
 
 /* False: the connection has no room, or is no more. */
@@ -299,21 +304,25 @@ static void transmit(fake_context *its, fake_pair *pair)
 
 /* === Receiving ================================================================================ */
 
-static void answer(fake_pair *pair, hk_ibv_wc_status status)
+static void answer_with(fake_pair *pair, const fake_head *ack)
 {
-    fake_head ack = {.kind = FAKE_ACK, .status = status};
     if (!is_rc(pair))
         return;
-    ssize_t done = write(pair->in, &ack, sizeof ack);
-    if (done >= 0 ? done != (ssize_t)sizeof ack : errno != EPIPE && errno != ECONNRESET)
-        fake_broken("an answer of %zu bytes does not fit: %s", sizeof ack, strerror(errno));
+    ssize_t done = write(pair->in, ack, sizeof *ack);
+    if (done >= 0 ? done != (ssize_t)sizeof *ack : errno != EPIPE && errno != ECONNRESET)
+        fake_broken("an answer of %zu bytes does not fit: %s", sizeof *ack, strerror(errno));
 }
 
-static void scatter(const fake_work *recv, const unsigned char *bytes, uint32_t length)
+static void answer(fake_pair *pair, hk_ibv_wc_status status)
 {
-    for (int i = 0; i < recv->sge_count && length > 0; i++) {
-        uint32_t part = recv->sges[i].length < length ? recv->sges[i].length : length;
-        memcpy((void *)(uintptr_t)recv->sges[i].addr, bytes, part);
+    answer_with(pair, &(fake_head){.kind = FAKE_ACK, .status = status});
+}
+
+void fake_scatter(const fake_work *work, const unsigned char *bytes, uint32_t length)
+{
+    for (int i = 0; i < work->sge_count && length > 0; i++) {
+        uint32_t part = work->sges[i].length < length ? work->sges[i].length : length;
+        memcpy((void *)(uintptr_t)work->sges[i].addr, bytes, part);
         bytes += part;
         length -= part;
     }
@@ -348,7 +357,8 @@ static bool deliver_send(fake_context *its, fake_pair *pair)
     }
     for (int i = 0; i < recv->sge_count; i++)
         fake_check_memory(its, pair, &recv->sges[i], HK_IBV_ACCESS_LOCAL_WRITE, "a receive");
-    scatter(recv, pair->body, length);
+    fake_land_all(its);
+    fake_scatter(recv, pair->body, length);
     fake_complete_recv(pair, HK_IBV_WC_SUCCESS, length);
     answer(pair, HK_IBV_WC_SUCCESS);
     return true;
@@ -364,14 +374,19 @@ static bool is_late(const fake_context *its, fake_pair *pair)
 
 static void deliver_write(fake_context *its, fake_pair *pair)
 {
-    const fake_head *head = &pair->head;
-    void *to = (pair->attr.qp_access_flags & HK_IBV_ACCESS_REMOTE_WRITE)
-                   ? fake_find_remote(its, head->rkey, head->remote, head->length)
-                   : NULL;
-    if (to != NULL)
-        memcpy(to, pair->body, head->length);
-    answer(pair, to != NULL ? HK_IBV_WC_SUCCESS : HK_IBV_WC_REM_ACCESS_ERR);
-    if (to == NULL && is_rc(pair))
+    bool done = fake_take_write(its, pair);
+    answer(pair, done ? HK_IBV_WC_SUCCESS : HK_IBV_WC_REM_ACCESS_ERR);
+    if (!done && is_rc(pair))
+        fake_pair_error(pair);
+}
+
+static void deliver_read(fake_context *its, fake_pair *pair)
+{
+    fake_head ack = {.kind = FAKE_ACK};
+    bool done = fake_take_read(its, pair, &ack);
+    ack.status = done ? HK_IBV_WC_SUCCESS : HK_IBV_WC_REM_ACCESS_ERR;
+    answer_with(pair, &ack);
+    if (!done)
         fake_pair_error(pair);
 }
 
@@ -408,6 +423,8 @@ static bool deliver(fake_context *its, fake_pair *pair)
         return false;
     if (pair->head.kind == FAKE_WRITE)
         deliver_write(its, pair);
+    if (pair->head.kind == FAKE_READ)
+        deliver_read(its, pair);
     pair->rnr_ns = pair->slow_ns = 0;
     fake_counted(its);
     return true;
@@ -480,6 +497,8 @@ static void read_answers(fake_pair *pair)
         pair->lost_ns = 0;
         if (pair->sends.first == NULL)
             fake_broken("an answer comes to nothing that was sent");
+        if (pair->acks.status == HK_IBV_WC_SUCCESS)
+            fake_scatter(pair->sends.first, pair->acks.read, pair->acks.wanted);
         fake_complete_send(pair, pair->acks.status);
         if (pair->acks.status != HK_IBV_WC_SUCCESS)
             fake_pair_error(pair);
@@ -503,6 +522,7 @@ static int64_t work_through(fake_context *its)
         receive(its, pair);
         read_answers(pair);
         transmit(its, pair);
+        earlier(&next, fake_land_due(pair));
         if (pair->whole && pair->rnr_ns != 0)
             earlier(&next, pair->rnr_ns);
         if (pair->whole && pair->slow_ns != 0)

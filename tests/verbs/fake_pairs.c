@@ -67,6 +67,7 @@ FAKE_API hk_ibv_qp *ibv_create_qp(hk_ibv_pd *pd, hk_ibv_qp_init_attr *init)
         return NULL;
     made->init = *init;
     made->in = made->out = -1;
+    made->last_landing = &made->landing;
     made->qp = (hk_ibv_qp){.context = pd->context,
                            .qp_context = init->qp_context,
                            .pd = pd,
@@ -105,6 +106,7 @@ FAKE_API int ibv_destroy_qp(hk_ibv_qp *qp)
     if (*at == NULL)
         fake_broken("a queue pair is destroyed that is not there");
     *at = pair->next;
+    fake_land(pair);
     fake_forget_pair((fake_queue *)qp->send_cq, pair);
     fake_forget_pair((fake_queue *)qp->recv_cq, pair);
     fake_close_connections(pair);
@@ -186,12 +188,14 @@ static void keep(fake_pair *pair, const hk_ibv_qp_attr *attr)
         into->path_mtu = attr->path_mtu;
         into->dest_qp_num = attr->dest_qp_num;
         into->rq_psn = attr->rq_psn;
+        into->max_dest_rd_atomic = attr->max_dest_rd_atomic;
         pair->peer_device = fake_device_of_gid(&attr->ah_attr.grh.dgid);
     } else if (attr->qp_state == HK_IBV_QPS_RTS) {
         into->sq_psn = attr->sq_psn;
         into->timeout = attr->timeout;
         into->retry_cnt = attr->retry_cnt;
         into->rnr_retry = attr->rnr_retry;
+        into->max_rd_atomic = attr->max_rd_atomic;
     }
 }
 
@@ -212,6 +216,10 @@ static int move(fake_pair *pair, const hk_ibv_qp_attr *attr, int mask)
         wrong = check_init_move(attr);
     if (wrong == 0 && attr->qp_state == HK_IBV_QPS_RTR)
         wrong = check_rtr_move(pair, attr);
+    if (wrong == 0 && !fake_get_settings()->reads &&
+        ((mask & HK_IBV_QP_MAX_DEST_RD_ATOMIC && attr->max_dest_rd_atomic > 0) ||
+         (mask & HK_IBV_QP_MAX_QP_RD_ATOMIC && attr->max_rd_atomic > 0)))
+        wrong = EINVAL;
     if (wrong == 0)
         keep(pair, attr);
     return wrong;
@@ -283,19 +291,52 @@ static void copy_inline(fake_work *work, uint32_t most)
     }
 }
 
+/* How each kind of work is done, counted and called. */
+static const struct kind {
+    uint32_t opcode, completion;
+    int rights; /* to its own memory */
+    fake_count counted, bytes;
+    const char *name;
+} kinds[] = {
+    {HK_IBV_WR_SEND, HK_IBV_WC_SEND, 0, FAKE_SENDS, FAKE_SEND_BYTES, "a send"},
+    {HK_IBV_WR_RDMA_WRITE, HK_IBV_WC_RDMA_WRITE, 0, FAKE_WRITES, FAKE_WRITE_BYTES, "a write"},
+    {HK_IBV_WR_RDMA_READ, HK_IBV_WC_RDMA_READ, HK_IBV_ACCESS_LOCAL_WRITE, FAKE_READS,
+     FAKE_READ_BYTES, "a read"},
+};
+
+/* NULL: there is none. */
+static const struct kind *kind_of(uint32_t opcode)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (kinds[i].opcode == opcode)
+            return &kinds[i];
+    return NULL;
+}
+
+static void check_read(const fake_pair *pair, const hk_ibv_send_wr *wr, uint32_t length)
+{
+    if (pair->qp.qp_type != HK_IBV_QPT_RC || pair->attr.max_rd_atomic == 0)
+        fake_broken("a read is posted on a queue pair that is UC, or has max_rd_atomic 0");
+    if (wr->send_flags & HK_IBV_SEND_INLINE)
+        fake_broken("a read is posted inline");
+    if (length > FAKE_READ_MOST)
+        fake_broken("reads of more than %d bytes are not played", FAKE_READ_MOST);
+}
+
 static int post_one_send(fake_context *its, fake_pair *pair, const hk_ibv_send_wr *wr)
 {
-    bool is_write = wr->opcode == HK_IBV_WR_RDMA_WRITE;
+    const struct kind *kind = kind_of(wr->opcode);
     if (its->gone)
         return EIO;
     if (pair->qp.state != HK_IBV_QPS_RTS && pair->qp.state != HK_IBV_QPS_ERR)
         return EINVAL;
-    if (wr->num_sge < 0 || wr->num_sge > (int)pair->init.cap.max_send_sge ||
-        (!is_write && wr->opcode != HK_IBV_WR_SEND))
+    if (wr->num_sge < 0 || wr->num_sge > (int)pair->init.cap.max_send_sge || kind == NULL)
         return EINVAL;
     fake_work *work = make_work(wr->wr_id, wr->sg_list, wr->num_sge);
     if (work->length > 8u << 20)
         fake_broken("%u bytes are sent at once: more than a port's longest message", work->length);
+    if (wr->opcode == HK_IBV_WR_RDMA_READ)
+        check_read(pair, wr, work->length);
     if (pair->sends.frames + work->frames > (int)pair->init.cap.max_send_wr) {
         if (fake_get_settings()->apple)
             fake_broken("%d frames are sent where %d of %u are taken", work->frames,
@@ -309,13 +350,13 @@ static int post_one_send(fake_context *its, fake_pair *pair, const hk_ibv_send_w
         copy_inline(work, pair->init.cap.max_inline_data);
     else
         for (int i = 0; i < work->sge_count; i++)
-            fake_check_memory(its, pair, &work->sges[i], 0, is_write ? "a write" : "a send");
-    if (is_write) {
+            fake_check_memory(its, pair, &work->sges[i], kind->rights, kind->name);
+    if (wr->opcode != HK_IBV_WR_SEND) {
         work->remote = wr->wr.rdma.remote_addr;
         work->rkey = wr->wr.rdma.rkey;
     }
-    fake_add(its, is_write ? FAKE_WRITES : FAKE_SENDS, 1);
-    fake_add(its, is_write ? FAKE_WRITE_BYTES : FAKE_SEND_BYTES, work->length);
+    fake_add(its, kind->counted, 1);
+    fake_add(its, kind->bytes, work->length);
     fake_add(its, FAKE_INLINED, work->inlined != NULL);
     append(&pair->sends, work);
     return 0;
@@ -399,8 +440,7 @@ void fake_complete_send(fake_pair *pair, hk_ibv_wc_status status)
     if (work->signaled || status != HK_IBV_WC_SUCCESS) {
         hk_ibv_wc wc = {.wr_id = work->id,
                         .status = status,
-                        .opcode =
-                            work->opcode == HK_IBV_WR_SEND ? HK_IBV_WC_SEND : HK_IBV_WC_RDMA_WRITE,
+                        .opcode = kind_of(work->opcode)->completion,
                         .byte_len = work->length,
                         .qp_num = pair->qp.qp_num};
         fake_push((fake_queue *)pair->qp.send_cq,

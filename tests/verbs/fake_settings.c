@@ -70,11 +70,8 @@ static const struct {
 static const struct {
     const char *key;
     fake_end *into;
-} ends[] = {{"kill", &settings.kill},
-            {"gone", &settings.gone},
-            {"unplug", &settings.unplug},
-            {"silent", &settings.silent},
-            {"slow", &settings.slow}};
+} ends[] = {{"kill", &settings.kill},     {"gone", &settings.gone}, {"unplug", &settings.unplug},
+            {"silent", &settings.silent}, {"slow", &settings.slow}, {"landing", &settings.landing}};
 
 static bool read_from_tables(const char *key, const char *value)
 {
@@ -102,6 +99,8 @@ static void read_setting(const char *key, const char *value)
         copy(settings.only, sizeof settings.only, value);
     else if (strcmp(key, "rc") == 0)
         settings.rc = atoi(value) != 0;
+    else if (strcmp(key, "reads") == 0)
+        settings.reads = atoi(value) != 0;
     else if (strcmp(key, "loss") == 0)
         settings.loss = atof(value) / 100;
     else if (strcmp(key, "seed") == 0)
@@ -116,7 +115,7 @@ void fake_read_settings(void)
 {
     const char *text = getenv("HOCKET_FAKE_VERBS");
     char copied[512], *rest = copied, *word;
-    settings = (fake_settings){.count = 8, .rc = true, .seed = 1};
+    settings = (fake_settings){.count = 8, .rc = true, .reads = true, .seed = 1};
     copy(copied, sizeof copied, text != NULL ? text : "");
     while ((word = strtok_r(rest, ",", &rest)) != NULL) {
         char *equals = strchr(word, '=');
@@ -129,6 +128,7 @@ void fake_read_settings(void)
     if (settings.count < 0 || settings.count > FAKE_DEVICES)
         fake_broken("HOCKET_FAKE_VERBS: count is 0 to %d", FAKE_DEVICES);
     settings.rc = settings.rc && !settings.apple;
+    settings.reads = settings.reads && settings.rc;
     settings.pairs_max = settings.apple ? 10 : 1000;
     settings.regions_max = settings.apple ? 100 : 10000;
     settings.depth_max = settings.apple ? 1023 : 16384;

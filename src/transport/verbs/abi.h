@@ -137,7 +137,12 @@ typedef enum hk_ibv_wc_status {
     HK_IBV_WC_GENERAL_ERR = 21
 } hk_ibv_wc_status;
 
-enum { HK_IBV_WC_SEND = 0, HK_IBV_WC_RDMA_WRITE = 1, HK_IBV_WC_RECV = 1 << 7 };
+enum {
+    HK_IBV_WC_SEND = 0,
+    HK_IBV_WC_RDMA_WRITE = 1,
+    HK_IBV_WC_RDMA_READ = 2,
+    HK_IBV_WC_RECV = 1 << 7
+};
 
 typedef struct hk_ibv_wc { /* after a failure only wr_id, status, vendor_err and qp_num count */
     uint64_t wr_id;
@@ -240,7 +245,7 @@ typedef struct hk_ibv_sge {
     uint32_t length, lkey;
 } hk_ibv_sge;
 
-enum { HK_IBV_WR_RDMA_WRITE = 0, HK_IBV_WR_SEND = 2 };
+enum { HK_IBV_WR_RDMA_WRITE = 0, HK_IBV_WR_SEND = 2, HK_IBV_WR_RDMA_READ = 4 };
 
 enum { HK_IBV_SEND_SIGNALED = 1 << 1, HK_IBV_SEND_SOLICITED = 1 << 2, HK_IBV_SEND_INLINE = 1 << 3 };
 
