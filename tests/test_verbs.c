@@ -540,13 +540,33 @@ static void writes_go_over_all_wires(void **state)
                  {"", 2, 4},
                  {"slow=fake2:20", 2, 2},
                  {"slow=fake3:20", 2, 2},
-                 {"delay_us=2000", 2, 3}};
+                 {"delay_us=2000", 2, 3},
+                 /* What one device has taken is in memory later than what the other brings. */
+                 {"landing=fake2:200", 2, 2},
+                 {"landing=fake3:200", 2, 2}};
     for (size_t i = 0; i < LENGTH(cases); i++) {
         verbs_begin(cases[i].settings);
         verbs_own_wires(cases[i].size, cases[i].wires);
         RANKS(&jaccl, cases[i].size, each_wire_writes, (void *)&cases[i].wires);
         verbs_end();
     }
+}
+
+/* Nobody could say when the bytes are there: they go by the stream. */
+static void none_is_written(struct member *me)
+{
+    unsigned long before = writes_of(me->rank);
+    large_messages_arrive(me);
+    CHECK_INT(before, writes_of(me->rank));
+}
+
+static void devices_that_do_not_read_do_not_write(void **state)
+{
+    (void)state;
+    verbs_begin("reads=0");
+    verbs_own_devices(2);
+    RANKS(&jaccl, 2, none_is_written, NULL);
+    verbs_end();
 }
 
 /* The deadline of the send comes before it is offered, while it is written and afterwards: the
@@ -582,7 +602,7 @@ static void a_send_is_taken_back(struct member *me)
 static void operations_are_taken_back_from_all_wires(void **state)
 {
     (void)state;
-    static const char *const settings[] = {"slow=fake3:4", "slow=fake2:4"};
+    static const char *const settings[] = {"slow=fake3:4", "slow=fake2:4", "landing=fake3:20"};
     for (size_t i = 0; i < LENGTH(settings); i++) {
         verbs_begin(settings[i]);
         verbs_own_wires(2, 2);
@@ -711,6 +731,7 @@ int main(void)
         cmocka_unit_test(large_messages_go_straight),
         cmocka_unit_test(receives_are_taken_back_from_the_device),
         cmocka_unit_test(writes_go_over_all_wires),
+        cmocka_unit_test(devices_that_do_not_read_do_not_write),
         cmocka_unit_test(operations_are_taken_back_from_all_wires),
         cmocka_unit_test(one_region_too_many_is_an_error),
         cmocka_unit_test(a_device_that_vanishes_is_named),

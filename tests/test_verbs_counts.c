@@ -131,13 +131,14 @@ static void check_copied(const ends *c, size_t size, bool reliable, double secon
     check_range("acknowledgements", 0, reliable ? told : in[FAKE_RECEIVES] + 1 + most_reads(size),
                 in[FAKE_SENDS]);
     check_range("writes", 0, 0, out[FAKE_WRITES] + in[FAKE_WRITES]);
+    check_range("reads", 0, 0, out[FAKE_READS] + in[FAKE_READS]);
     if (reliable)
         CHECK_INT(bytes + out[FAKE_SENDS] * HK_STREAM_HEAD, out[FAKE_SEND_BYTES]);
     if (reliable && slack == 0)
         CHECK_INT(each.inlined * MESSAGES, out[FAKE_INLINED]);
 }
 
-/* By the device: OFFER and WRITTEN there, HERE back, and the pieces. */
+/* By the device: OFFER and WRITTEN there, HERE back, the pieces, and the read behind them. */
 static void check_straight(const ends *c, size_t size)
 {
     const unsigned long *out = c->of[SENDER], *in = c->of[RECEIVER];
@@ -148,7 +149,9 @@ static void check_straight(const ends *c, size_t size)
     CHECK_THAT(out[FAKE_RECEIVES] >= MESSAGES, "the sender took %lu answers", out[FAKE_RECEIVES]);
     CHECK_INT(pieces * MESSAGES, out[FAKE_WRITES]);
     CHECK_INT(size * MESSAGES, out[FAKE_WRITE_BYTES]);
-    CHECK_INT(0, in[FAKE_WRITES]);
+    CHECK_INT(MESSAGES, out[FAKE_READS]); /* one a wire */
+    CHECK_INT(MESSAGES, out[FAKE_READ_BYTES]);
+    CHECK_INT(0, in[FAKE_WRITES] + in[FAKE_READS]);
     CHECK_INT(2 * MESSAGES * (HK_STREAM_HEAD + HK_FRAME_BYTES), out[FAKE_SEND_BYTES]);
 }
 
@@ -159,7 +162,8 @@ static void check_polls(void)
     count(&all);
     for (int end = 0; end < 2; end++) {
         const unsigned long *own = all.of[end], *other = all.of[1 - end];
-        check_range("completions", 0, own[FAKE_SENDS] + own[FAKE_WRITES] + other[FAKE_SENDS],
+        check_range("completions", 0,
+                    own[FAKE_SENDS] + own[FAKE_WRITES] + own[FAKE_READS] + other[FAKE_SENDS],
                     own[FAKE_COMPLETIONS]);
         check_range("polls", 0, own[FAKE_COMPLETIONS], own[FAKE_POLLS]);
         check_range("arming", 0, own[FAKE_COMPLETIONS] + 1, own[FAKE_ARMS]);
@@ -170,8 +174,8 @@ static void check_polls(void)
 
 static void print_end(const unsigned long *counts)
 {
-    static const fake_count shown[] = {FAKE_SENDS, FAKE_WRITES, FAKE_RECEIVES, FAKE_POLLS,
-                                       FAKE_ARMS};
+    static const fake_count shown[] = {FAKE_SENDS,    FAKE_WRITES, FAKE_READS,
+                                       FAKE_RECEIVES, FAKE_POLLS,  FAKE_ARMS};
     for (size_t i = 0; i < LENGTH(shown); i++)
         printf(" %6.2f", (double)counts[shown[i]] / MESSAGES);
     printf("  ");
@@ -189,10 +193,10 @@ static void print_row(const struct member *me, size_t size, bool known, const en
 
 static void print_head(void)
 {
-    printf("%-23s %-36s %-36s\n%-5s %-8s %8s", "a message, one way:", "      sender's",
+    printf("%-23s %-43s %-43s\n%-5s %-8s %8s", "a message, one way:", "      sender's",
            "      receiver's", "kind", "memory", "bytes");
     for (int i = 0; i < 2; i++)
-        printf(" %6s %6s %6s %6s %6s  ", "send", "write", "recv", "polls", "arms");
+        printf(" %6s %6s %6s %6s %6s %6s  ", "send", "write", "read", "recv", "polls", "arms");
     printf("%8s %8s\n", "SEND/B", "write/B");
 }
 

@@ -191,6 +191,7 @@ static hocket_status look_at(const hk_verbs_library *library, hk_ibv_context *co
     device->max_mr_bytes = attr.max_mr_size;
     device->max_message = UINT32_MAX;
     device->hop_limit = HOPS;
+    device->reads = attr.max_qp_rd_atom > 0 && attr.max_qp_init_rd_atom > 0;
     hocket_status status = HOCKET_OK;
     for (int i = 1; i <= attr.phys_port_cnt && i <= HK_VERBS_PORTS_MAX && status == HOCKET_OK; i++)
         status = look_at_port(library, context, device, i);

@@ -42,6 +42,7 @@ typedef struct hk_verbs_device {
     uint32_t max_message; /* bytes of one SEND, the least of the ports' */
     bool rc, uc;          /* kinds of queue pair that it makes */
     uint8_t hop_limit;    /* for the packets */
+    bool reads;           /* it asks for RDMA reads over RC and answers them */
     bool whole;           /* a SEND spans as many frames as the RECV that it meets */
 } hk_verbs_device;
 

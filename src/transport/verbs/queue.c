@@ -25,14 +25,15 @@
 void hk_queue_depths(const hk_queue_shape *shape, int *sends, int *receives)
 {
     int frames = (int)(shape->slot_bytes / HK_VERBS_FRAME);
-    int writes = shape->writes ? HK_QUEUE_WRITES * (int)(HK_QUEUE_WRITE_BYTES / HK_VERBS_FRAME) : 0;
-    *sends = shape->sends * frames + writes;
+    int write = (int)(HK_QUEUE_WRITE_BYTES / HK_VERBS_FRAME);
+    *sends = shape->sends * frames + (shape->writes ? HK_QUEUE_WRITES * (write + 1) : 0);
     *receives = shape->receives * frames;
 }
 
 size_t hk_queue_bytes(const hk_queue_shape *shape)
 {
-    return (size_t)(shape->receives + shape->sends) * shape->slot_bytes;
+    size_t scratch = shape->writes ? HK_VERBS_FRAME : 0;
+    return (size_t)(shape->receives + shape->sends) * shape->slot_bytes + scratch;
 }
 
 static hocket_status fail(const hk_queue *queue, hk_verbs_step step, int error)
@@ -51,8 +52,10 @@ static hocket_status make_slots(hk_queue *queue)
     queue->sends = hk_arena_carve(arena, (size_t)shape->sends * shape->slot_bytes);
     queue->slots = calloc((size_t)shape->sends, sizeof *queue->slots);
     queue->free = calloc((size_t)shape->sends, sizeof *queue->free);
+    if (shape->writes)
+        queue->scratch = hk_arena_carve(arena, HK_VERBS_FRAME);
     if (queue->receives == NULL || queue->sends == NULL || queue->slots == NULL ||
-        queue->free == NULL)
+        queue->free == NULL || (shape->writes && queue->scratch == NULL))
         return hk_fail_memory(hk_queue_bytes(shape), "the slots of a queue pair");
     for (int i = 0; i < shape->sends; i++)
         queue->free[queue->free_count++] = (uint16_t)i;
@@ -172,7 +175,7 @@ static hocket_status to_rtr(hk_queue *queue, const hk_queue_end *peer, const hk_
     int mask =
         HK_IBV_QP_STATE | HK_IBV_QP_AV | HK_IBV_QP_PATH_MTU | HK_IBV_QP_DEST_QPN | HK_IBV_QP_RQ_PSN;
     if (queue->shape.reliable) {
-        attr.max_dest_rd_atomic = 1;
+        attr.max_dest_rd_atomic = queue->shape.writes;
         attr.min_rnr_timer = RNR_TIMER;
         mask |= HK_IBV_QP_MAX_DEST_RD_ATOMIC | HK_IBV_QP_MIN_RNR_TIMER;
     }
@@ -191,7 +194,7 @@ static hocket_status to_rts(hk_queue *queue)
         attr.timeout = ACK_TIMEOUT;
         attr.retry_cnt = RETRIES;
         attr.rnr_retry = RNR_FOR_EVER;
-        attr.max_rd_atomic = 1;
+        attr.max_rd_atomic = queue->shape.writes;
         mask |= HK_IBV_QP_TIMEOUT | HK_IBV_QP_RETRY_CNT | HK_IBV_QP_RNR_RETRY |
                 HK_IBV_QP_MAX_QP_RD_ATOMIC;
     }
@@ -279,19 +282,36 @@ hocket_status hk_queue_send(hk_queue *queue, int slot, size_t bytes)
     return HOCKET_OK;
 }
 
+static hocket_status post_rdma(hk_queue *queue, hk_ibv_send_wr *work, uint64_t there, uint32_t key)
+{
+    hk_ibv_send_wr *bad;
+    work->num_sge = 1;
+    work->send_flags = HK_IBV_SEND_SIGNALED;
+    work->wr.rdma.remote_addr = there;
+    work->wr.rdma.rkey = key;
+    int result = queue->rail->context->ops.post_send(queue->qp, work, &bad);
+    return result == 0 ? HOCKET_OK : fail(queue, HK_VERBS_POST_SEND, hk_verbs_errno(result));
+}
+
 hocket_status hk_queue_write(hk_queue *queue, int number, const hk_ibv_sge *piece, uint64_t to,
                              uint32_t key)
 {
     hk_ibv_sge local = *piece;
     hk_ibv_send_wr work = {.wr_id = work_id(queue, HK_QUEUE_WRITE, number),
                            .sg_list = &local,
-                           .num_sge = 1,
-                           .opcode = HK_IBV_WR_RDMA_WRITE,
-                           .send_flags = HK_IBV_SEND_SIGNALED,
-                           .wr.rdma = {.remote_addr = to, .rkey = key}};
-    hk_ibv_send_wr *bad;
-    int result = queue->rail->context->ops.post_send(queue->qp, &work, &bad);
-    return result == 0 ? HOCKET_OK : fail(queue, HK_VERBS_POST_SEND, hk_verbs_errno(result));
+                           .opcode = HK_IBV_WR_RDMA_WRITE};
+    return post_rdma(queue, &work, to, key);
+}
+
+hocket_status hk_queue_read(hk_queue *queue, int number, uint64_t from, uint32_t key)
+{
+    hk_ibv_sge local = {.addr = (uintptr_t)queue->scratch,
+                        .length = 1,
+                        .lkey = queue->rail->arena.mr->lkey};
+    hk_ibv_send_wr work = {.wr_id = work_id(queue, HK_QUEUE_READ, number),
+                           .sg_list = &local,
+                           .opcode = HK_IBV_WR_RDMA_READ};
+    return post_rdma(queue, &work, from, key);
 }
 
 hocket_status hk_queue_receive(hk_queue *queue, int slot)

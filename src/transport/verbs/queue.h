@@ -10,7 +10,7 @@
 
 #include "transport/verbs/rail.h"
 
-#define HK_QUEUE_WRITES 4 /* under way on a queue that has them */
+#define HK_QUEUE_WRITES 4 /* under way on a queue that has them, and as many reads */
 #define HK_QUEUE_WRITE_BYTES ((size_t)256 << 10)
 
 /* What the peer must know of it. */
@@ -31,7 +31,7 @@ typedef struct hk_queue_shape {
     size_t slot_bytes; /* a multiple of HK_VERBS_FRAME */
     int receives, sends;
     int spare;   /* of the receives: the owner's, see stream.c */
-    bool writes; /* there is room for HK_QUEUE_WRITES, too */
+    bool writes; /* there is room for HK_QUEUE_WRITES and as many reads, too */
 } hk_queue_shape;
 
 typedef struct hk_queue_slot {
@@ -48,6 +48,7 @@ struct hk_queue {
     uint32_t first_packet;
     uint32_t inline_max;
     uint8_t *receives, *sends; /* the slots */
+    uint8_t *scratch;          /* where reads go; NULL: it has none */
     hk_queue_slot *slots;      /* of the sends */
     uint16_t *free;
     int free_count;
@@ -83,10 +84,19 @@ hocket_status hk_queue_send(hk_queue *queue, int slot, size_t bytes);
 hocket_status hk_queue_write(hk_queue *queue, int number, const hk_ibv_sge *piece, uint64_t to,
                              uint32_t key);
 
+/* An RDMA read of one byte, which nobody looks at: it comes back when all that was written before
+ * it on this queue is in the peer's memory. number: as of a write, counted apart. */
+hocket_status hk_queue_read(hk_queue *queue, int number, uint64_t from, uint32_t key);
+
 uint8_t *hk_queue_receive_slot(const hk_queue *queue, int slot);
 hocket_status hk_queue_receive(hk_queue *queue, int slot);
 
-typedef enum hk_queue_work { HK_QUEUE_SEND, HK_QUEUE_RECEIVE, HK_QUEUE_WRITE } hk_queue_work;
+typedef enum hk_queue_work {
+    HK_QUEUE_SEND,
+    HK_QUEUE_RECEIVE,
+    HK_QUEUE_WRITE,
+    HK_QUEUE_READ
+} hk_queue_work;
 
 /* What a completion's wr_id says. NULL: the queue has been closed. */
 hk_queue *hk_queue_of(const hk_rail *rail, uint64_t wr_id, hk_queue_work *work, int *slot);

@@ -575,8 +575,8 @@ void hk_stream_completed(hk_stream *s, hk_queue *queue, const hk_ibv_wc *complet
         judge(s, queue, completion);
     } else if (work == HK_QUEUE_RECEIVE) {
         arrived(s, queue, slot, completion->byte_len);
-    } else if (work == HK_QUEUE_WRITE) {
-        hocket_status status = hk_writes_completed(&s->writes, queue, slot);
+    } else if (work == HK_QUEUE_WRITE || work == HK_QUEUE_READ) {
+        hocket_status status = hk_writes_completed(&s->writes, queue, work, slot);
         if (status != HOCKET_OK)
             broke(s, status);
     } else {

@@ -84,7 +84,7 @@ typedef struct end { /* of a wire */
     bool has_gid;
     uint16_t lid;
     uint32_t mtu;
-    bool rc, uc;
+    bool rc, uc, reads;
 } end;
 
 typedef struct offer {
@@ -119,6 +119,7 @@ static void pack_offer(const offer *o, uint8_t bytes[OFFER_BYTES])
         at[24] = one->has_gid;
         at[25] = one->rc;
         at[26] = one->uc;
+        at[27] = one->reads;
     }
 }
 
@@ -143,6 +144,7 @@ static bool unpack_offer(const uint8_t bytes[OFFER_BYTES], offer *o)
         one->has_gid = at[24] != 0;
         one->rc = at[25] != 0;
         one->uc = at[26] != 0;
+        one->reads = at[27] != 0;
         if (hk_verbs_mtu_bytes(one->mtu) == 0)
             return false;
     }
@@ -222,7 +224,8 @@ static offer make_offer(const hk_wiring *w, int peer)
                           .lid = rail->port.lid,
                           .mtu = rail->port.active_mtu,
                           .rc = rail->device.rc && w->forced != HK_IBV_QPT_UC,
-                          .uc = rail->device.uc && w->forced != HK_IBV_QPT_RC};
+                          .uc = rail->device.uc && w->forced != HK_IBV_QPT_RC,
+                          .reads = rail->device.reads};
     }
     return o;
 }
@@ -230,7 +233,7 @@ static offer make_offer(const hk_wiring *w, int peer)
 /* What both ends come to by themselves from the two offers. */
 typedef struct deal {
     int wires;
-    bool reliable, bulk;
+    bool reliable, bulk, writes;
     int small_depth, bulk_depth;
 } deal;
 
@@ -242,7 +245,7 @@ static int smaller(int a, int b)
 static hocket_status strike_deal(const hk_wiring *w, int peer, const offer *mine,
                                  const offer *theirs, deal *d)
 {
-    bool rc = true, uc = true;
+    bool rc = true, uc = true, reads = true;
     *d = (deal){.wires = smaller(mine->wires, theirs->wires),
                 .bulk = mine->bulk && theirs->bulk,
                 .small_depth = smaller(mine->small_depth, theirs->small_depth),
@@ -250,8 +253,10 @@ static hocket_status strike_deal(const hk_wiring *w, int peer, const offer *mine
     for (int i = 0; i < d->wires; i++) {
         rc = rc && mine->ends[i].rc && theirs->ends[i].rc;
         uc = uc && mine->ends[i].uc && theirs->ends[i].uc;
+        reads = reads && mine->ends[i].reads && theirs->ends[i].reads;
     }
     d->reliable = rc;
+    d->writes = rc && d->bulk && reads; /* each write needs a read, see writes.h */
     if (d->wires == 0 || rc || uc)
         return HOCKET_OK;
     return hk_fail_rank(HOCKET_ERR_UNAVAILABLE, peer,
@@ -358,7 +363,10 @@ static hocket_status take_pairs(joining *j, int peer, const uint8_t *block)
 
 static hk_queue_shape agreed_shape(const deal *d, hk_stream_lane lane)
 {
-    return shape_of(lane, d->reliable, lane == HK_STREAM_SMALL ? d->small_depth : d->bulk_depth);
+    int depth = lane == HK_STREAM_SMALL ? d->small_depth : d->bulk_depth;
+    hk_queue_shape shape = shape_of(lane, d->reliable, depth);
+    shape.writes = shape.writes && d->writes;
+    return shape;
 }
 
 static int lanes_of(const deal *d)
@@ -381,7 +389,7 @@ static hocket_status furnish(joining *j)
                     continue;
                 hk_queue_shape shape = agreed_shape(d, (hk_stream_lane)(i % lanes_of(d)));
                 bytes += hk_queue_bytes(&shape);
-                entries += shape.receives + shape.sends + HK_QUEUE_WRITES;
+                entries += shape.receives + shape.sends + 2 * HK_QUEUE_WRITES;
                 queues++;
             }
         }
@@ -408,7 +416,7 @@ static hocket_status open_stream(joining *j, int peer, const hk_stream_owner *ow
     }
     stream->wires = d->wires;
     hk_writes_init(&stream->writes);
-    for (int i = 0; i < d->wires && status == HOCKET_OK && d->reliable && d->bulk; i++)
+    for (int i = 0; i < d->wires && status == HOCKET_OK && d->writes; i++)
         hk_writes_add_wire(&stream->writes, &stream->queues[i][HK_STREAM_BULK]);
     if (status == HOCKET_OK)
         hk_log(HK_LOG_INFO, -1, "rank %d to rank %d: %d wire%s, the first on %s, %s%s", w->rank,

@@ -6,7 +6,8 @@ struct hk_write {
     hk_write *next;
     hk_write_task task; /* what is left of it */
     size_t piece_bytes;
-    int flying; /* pieces, on all wires */
+    uint64_t last[HK_WIRES_MAX]; /* there, of what went by the wire; 0: nothing has */
+    int flying;                  /* pieces and reads, on all wires */
 };
 
 void hk_writes_init(hk_writes *w)
@@ -38,22 +39,37 @@ static size_t piece_of(const hk_writes *w, size_t bytes)
     return piece < HK_QUEUE_WRITE_BYTES ? piece : HK_QUEUE_WRITE_BYTES;
 }
 
+/* For a piece, and for the read that follows it: only one task at a time has pieces on a wire and
+ * not yet its read. */
+static bool has_room(const hk_writes_wire *wire)
+{
+    return wire->pieces.count < HK_QUEUE_WRITES && wire->reads.count < HK_QUEUE_WRITES;
+}
+
 /* The wire with the fewest pieces under way; -1: all are full. */
 static int choose_wire(const hk_writes *w)
 {
-    int best = 0;
-    for (int i = 1; i < w->wire_count; i++)
-        if (w->wires[i].count < w->wires[best].count)
+    int best = -1;
+    for (int i = 0; i < w->wire_count; i++)
+        if (has_room(&w->wires[i]) &&
+            (best < 0 || w->wires[i].pieces.count < w->wires[best].pieces.count))
             best = i;
-    return w->wires[best].count < HK_QUEUE_WRITES ? best : -1;
+    return best;
 }
 
-static int find_free(const hk_writes_wire *wire)
+static int find_free(const hk_writes_flying *flying)
 {
     int number = 0;
-    while (wire->flying[number] != NULL)
+    while (flying->of[number] != NULL)
         number++;
     return number;
+}
+
+static void take_off(hk_writes_flying *flying, int number, hk_write *write)
+{
+    flying->of[number] = write;
+    flying->count++;
+    write->flying++;
 }
 
 static hocket_status post_piece(hk_writes *w, hk_write *write, int at)
@@ -64,18 +80,33 @@ static hocket_status post_piece(hk_writes *w, hk_write *write, int at)
     const hk_ibv_sge piece = {.addr = (uintptr_t)task->from,
                               .length = (uint32_t)bytes,
                               .lkey = task->local_keys[at]};
-    int number = find_free(wire);
+    int number = find_free(&wire->pieces);
     hocket_status status =
         hk_queue_write(wire->queue, number, &piece, task->to, task->remote_keys[at]);
     if (status != HOCKET_OK)
         return status;
-    wire->flying[number] = write;
-    wire->count++;
-    write->flying++;
+    take_off(&wire->pieces, number, write);
+    write->last[at] = task->to + bytes - 1;
     task->from += bytes;
     task->to += bytes;
     task->bytes -= bytes;
     return HOCKET_OK;
+}
+
+/* One a wire that it has used, behind its pieces there. */
+static hocket_status post_reads(hk_writes *w, hk_write *write)
+{
+    hocket_status status = HOCKET_OK;
+    for (int i = 0; i < w->wire_count && status == HOCKET_OK; i++) {
+        hk_writes_wire *wire = &w->wires[i];
+        if (write->last[i] == 0)
+            continue;
+        int number = find_free(&wire->reads);
+        status = hk_queue_read(wire->queue, number, write->last[i], write->task.remote_keys[i]);
+        if (status == HOCKET_OK)
+            take_off(&wire->reads, number, write);
+    }
+    return status;
 }
 
 /* In order: pieces of the first that has some left. */
@@ -88,6 +119,8 @@ static hocket_status post_more(hk_writes *w)
             if (wire < 0)
                 return HOCKET_OK;
             status = post_piece(w, write, wire);
+            if (status == HOCKET_OK && write->task.bytes == 0)
+                status = post_reads(w, write);
         }
     }
     return status;
@@ -116,25 +149,27 @@ static void remove_write(hk_writes *w, hk_write *write)
     free(write);
 }
 
-/* The write whose piece it was; NULL: none's. */
-static hk_write *land(hk_writes *w, const hk_queue *queue, int number)
+/* The write whose piece or read it was; NULL: none's. */
+static hk_write *land(hk_writes *w, const hk_queue *queue, hk_queue_work work, int number)
 {
     for (int i = 0; i < w->wire_count && number < HK_QUEUE_WRITES; i++) {
         hk_writes_wire *wire = &w->wires[i];
-        hk_write *write = wire->queue == queue ? wire->flying[number] : NULL;
+        hk_writes_flying *flying = work == HK_QUEUE_WRITE ? &wire->pieces : &wire->reads;
+        hk_write *write = wire->queue == queue ? flying->of[number] : NULL;
         if (write == NULL)
             continue;
-        wire->flying[number] = NULL;
-        wire->count--;
+        flying->of[number] = NULL;
+        flying->count--;
         write->flying--;
         return write;
     }
     return NULL;
 }
 
-hocket_status hk_writes_completed(hk_writes *w, const hk_queue *queue, int number)
+hocket_status hk_writes_completed(hk_writes *w, const hk_queue *queue, hk_queue_work work,
+                                  int number)
 {
-    hk_write *write = land(w, queue, number);
+    hk_write *write = land(w, queue, work, number);
     if (write == NULL)
         return HOCKET_OK;
     uint64_t ticket = write->task.ticket;
