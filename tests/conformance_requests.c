@@ -255,9 +255,11 @@ static void several_threads_wait(struct member *me)
 
 /* === Memory =================================================================================== */
 
+/* Large enough for a device that writes straight into it, which wants a receive that waits. */
 static void memory_of_the_group(struct member *me)
 {
-    const size_t count = 5000;
+    const size_t count = 50000;
+    hocket_request *receive = NULL;
     void *memory = NULL;
     float *own = malloc(count * sizeof(float));
     CHECK_OK(hocket_alloc(me->world, count * sizeof(float), &memory));
@@ -272,9 +274,14 @@ static void memory_of_the_group(struct member *me)
     for (size_t i = 0; i < count; i++)
         CHECK_INT(expected_sum(me->size, (int)i), sum[i]);
     size_t length = 0;
+    CHECK_OK(hocket_recv_into_async(me->world, left_of(me), 1, sum, count * sizeof(float), &length,
+                                    &receive));
+    CHECK_OK(hocket_barrier(me->world));
     CHECK_OK(hocket_send_bytes(me->world, right_of(me), 1, own, count * sizeof(float)));
-    CHECK_OK(hocket_recv_into(me->world, left_of(me), 1, sum, count * sizeof(float), &length));
-    CHECK_INT(1000 * left_of(me) + 4999, sum[4999]);
+    CHECK_OK(hocket_wait(receive));
+    CHECK_INT(count * sizeof(float), length);
+    for (size_t i = 0; i < count; i++)
+        CHECK_INT(1000 * left_of(me) + (int)i, sum[i]);
     CHECK_OK(hocket_unregister(me->world, own));
     hocket_dealloc(me->world, memory);
     hocket_dealloc(me->world, NULL);
