@@ -362,6 +362,7 @@ static void answer(hk_stream *s)
 static void answered(hk_stream *s, uint32_t taken)
 {
     uint32_t before = s->heard;
+    s->asking = false;
     heard_all_before(s, taken);
     if (s->heard != before || s->heard == s->sent)
         return;
@@ -588,11 +589,15 @@ void hk_stream_completed(hk_stream *s, hk_queue *queue, const hk_ibv_wc *complet
 
 /* === Timers =================================================================================== */
 
+/* One question at a time: a peer that was stopped would answer many at once, before it has taken
+ * what came meanwhile. */
 static void ask(hk_stream *s)
 {
     uint8_t bytes[HK_STREAM_CONTROL] = {QUESTION};
+    if (s->asking)
+        return;
     ssize_t sent = send(s->control, bytes, sizeof bytes, HK_SEND_FLAGS);
-    (void)sent; /* else the next time */
+    s->asking = sent > 0; /* else the next time */
 }
 
 static void repeat_first(hk_stream *s, hk_time now)

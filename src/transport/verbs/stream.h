@@ -86,6 +86,7 @@ typedef struct hk_stream {
 
     hk_time due, patience; /* of repeats, while something is under way */
     int repeats, strikes;  /* in a row; answers that brought nothing */
+    bool asking;           /* a question is under way */
     uint8_t question[HK_STREAM_CONTROL];
     size_t question_bytes;
 
