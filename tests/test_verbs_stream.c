@@ -131,6 +131,34 @@ static void what_is_late_is_not_repeated(void **state)
     close_world(&w);
 }
 
+/* The peer is stopped: its device takes what is repeated, itself nothing. When it goes on it
+ * answers what it was asked before it has taken anything, and is no less alive for that. */
+static void a_peer_is_asked_once(void **state)
+{
+    (void)state;
+    static world w;
+    uint8_t bytes[2 * HK_STREAM_CONTROL] = {0};
+    const struct iovec part = {.iov_base = bytes, .iov_len = 1};
+    open_world(&w);
+    CHECK_INT(1, hk_stream_carrier.write(&w.stream, &part, 1));
+    hk_time now = hk_now();
+    for (int i = 0; i < 40; i++) {
+        complete_sends(&w, HK_STREAM_SMALL);
+        now += HK_SECOND;
+        hk_stream_tick(&w.stream, now, false);
+    }
+    CHECK_INT(HK_STREAM_CONTROL, recv(w.ends[1], bytes, sizeof bytes, MSG_DONTWAIT));
+    CHECK_INT('?', bytes[0]);
+    const uint8_t none_taken[HK_STREAM_CONTROL] = {'!'};
+    CHECK_INT(HK_STREAM_CONTROL, send(w.ends[1], none_taken, sizeof none_taken, 0));
+    hk_stream_look(&w.stream);
+    CHECK(!w.stream.failed);
+    complete_sends(&w, HK_STREAM_SMALL);
+    hk_stream_tick(&w.stream, now + HK_SECOND, false); /* asks again */
+    CHECK_INT(HK_STREAM_CONTROL, recv(w.ends[1], bytes, sizeof bytes, MSG_DONTWAIT));
+    close_world(&w);
+}
+
 static int count_answers(const world *w)
 {
     uint8_t bytes[HK_STREAM_CONTROL];
@@ -167,6 +195,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_late_is_not_repeated),
+        cmocka_unit_test(a_peer_is_asked_once),
         cmocka_unit_test(questions_are_answered_in_turns),
     };
     return cmocka_run_group_tests_name("verbs stream", tests, NULL, NULL);
