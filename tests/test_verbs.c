@@ -238,11 +238,8 @@ static void sums_are_right(struct member *me)
 static void uc_that_loses_much_is_right(void **state)
 {
     (void)state;
-    verbs_begin("loss=20,seed=4");
-    verbs_own_devices(3);
-    setenv("HOCKET_VERBS_KIND", "uc", 1);
+    verbs_begin_uc(3, "loss=20,seed=4");
     RANKS(&jaccl, 3, sums_are_right, NULL);
-    unsetenv("HOCKET_VERBS_KIND");
     verbs_end();
 }
 
@@ -265,21 +262,17 @@ static void finds_the_wire_dead(struct member *me)
 static void a_wire_that_loses_all_is_given_up(void **state)
 {
     (void)state;
-    verbs_begin("loss=100,seed=4");
-    verbs_own_devices(2);
-    setenv("HOCKET_VERBS_KIND", "uc", 1);
+    verbs_begin_uc(2, "loss=100,seed=4");
     harness_run(&(struct harness_run){.backend = &jaccl,
                                       .size = 2,
                                       .body = finds_the_wire_dead,
                                       .processes = true,
                                       .timeout_s = 200});
-    unsetenv("HOCKET_VERBS_KIND");
     verbs_end();
 }
 
-/* Some of so many are lost, also of the last ones, and again of the repeats. Rank 0 is in no call
- * until rank 1 has them all; rank 2 has nothing to do with it, and its frames get acknowledged,
- * too. */
+/* Some of so many are lost, also of the last ones, and again of the repeats. Ranks 0 and
+ * 2 are in no call until rank 1 has all of theirs. */
 static void says_much_and_computes(struct member *me)
 {
     enum { MESSAGES = 30 };
@@ -300,12 +293,9 @@ static void says_much_and_computes(struct member *me)
 static void what_is_lost_comes_while_its_sender_computes(void **state)
 {
     (void)state;
-    verbs_begin("loss=30,seed=4");
-    verbs_own_devices(3);
-    setenv("HOCKET_VERBS_KIND", "uc", 1);
+    verbs_begin_uc(3, "loss=30,seed=4");
     harness_run(&(struct harness_run){
         .backend = &jaccl, .size = 3, .body = says_much_and_computes, .timeout_s = 5});
-    unsetenv("HOCKET_VERBS_KIND");
     verbs_end();
 }
 
@@ -338,12 +328,9 @@ static void is_stopped(struct member *me)
 static void a_peer_that_is_stopped_is_waited_for(void **state)
 {
     (void)state;
-    verbs_begin("");
-    verbs_own_devices(3);
-    setenv("HOCKET_VERBS_KIND", "uc", 1);
+    verbs_begin_uc(3, "");
     harness_run(&(struct harness_run){
         .backend = &jaccl, .size = 3, .body = is_stopped, .processes = true, .timeout_s = 60});
-    unsetenv("HOCKET_VERBS_KIND");
     verbs_end();
 }
 
@@ -675,7 +662,6 @@ static void a_device_that_vanishes_is_named(void **state)
             verbs_own_devices(3);
             setenv("HOCKET_VERBS_KIND", kinds[i], 1);
             PROCESSES(&jaccl, 3, the_device_of_one_goes, NULL);
-            unsetenv("HOCKET_VERBS_KIND");
             verbs_end();
         }
 }

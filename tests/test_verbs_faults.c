@@ -25,9 +25,7 @@ static void *begin(int size)
 static void end(void *arena)
 {
     (void)arena;
-    unsetenv("HOCKET_VERBS_KIND");
     unsetenv("HOCKET_VERBS_PROFILE");
-    unsetenv("HOCKET_VERBS_DEVICES");
     verbs_end();
 }
 

@@ -88,6 +88,13 @@ void verbs_own_wires(int size, int wires)
     setenv("HOCKET_VERBS_DEVICES", path, 1);
 }
 
+void verbs_begin_uc(int size, const char *settings)
+{
+    verbs_begin(settings);
+    verbs_own_devices(size);
+    setenv("HOCKET_VERBS_KIND", "uc", 1);
+}
+
 void verbs_counts_of(int i, unsigned long counts[FAKE_COUNTS])
 {
     fake_counts_fn *count = NULL;
@@ -115,6 +122,7 @@ void verbs_end(void)
     unsetenv("HOCKET_VERBS_LIBRARY");
     unsetenv("HOCKET_FAKE_VERBS");
     unsetenv("HOCKET_VERBS_DEVICES");
+    unsetenv("HOCKET_VERBS_KIND");
 }
 
 /* === Variants ================================================================================= */
@@ -136,22 +144,16 @@ static void *begin_wires(int size)
     return NULL;
 }
 
-static void *begin_uc_with(int size, const char *settings)
-{
-    verbs_begin(settings);
-    verbs_own_devices(size);
-    setenv("HOCKET_VERBS_KIND", "uc", 1);
-    return NULL;
-}
-
 static void *begin_uc(int size)
 {
-    return begin_uc_with(size, "");
+    verbs_begin_uc(size, "");
+    return NULL;
 }
 
 static void *begin_lossy(int size)
 {
-    return begin_uc_with(size, "loss=2,seed=9");
+    verbs_begin_uc(size, "loss=2,seed=9");
+    return NULL;
 }
 
 static void *begin_apple(int size)
@@ -179,7 +181,6 @@ static void end(void *arena)
 {
     (void)arena;
     verbs_end();
-    unsetenv("HOCKET_VERBS_KIND");
     unsetenv("HOCKET_VERBS_PROFILE");
     unsetenv("HOCKET_VERBS_RING");
     unsetenv("HOCKET_ENCRYPT");

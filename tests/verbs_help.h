@@ -30,6 +30,9 @@ void verbs_own_devices(int size);
 /* The same with several devices a rank, each a wire: rank 3 of two has devices 6 and 7. */
 void verbs_own_wires(int size, int wires);
 
+/* verbs_begin, a device for each rank, and queue pairs that are UC. */
+void verbs_begin_uc(int size, const char *settings);
+
 /* What device i of that library has counted, by this process. */
 void verbs_counts_of(int i, unsigned long counts[FAKE_COUNTS]);
 
