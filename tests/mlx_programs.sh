@@ -74,8 +74,8 @@ test_other_launchers() {
     fi
     port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     # MLX would choose the ring that its launcher has prepared.
-    printf 'import mlx.core as mx\nw = mx.distributed.init(strict=True, backend="mpi")\n%s\n' \
-        'print("split into", w.split(w.rank()).size(), "of", w.size(), flush=True)' >"$work/split.py"
+    printf 'import sys, mlx.core as mx\nw = mx.distributed.init(strict=True, backend="mpi")\n%s\n' \
+        'sys.stdout.write(f"split into {w.split(w.rank()).size()} of {w.size()}\n")' >"$work/split.py"
     timeout $LIMIT "$python" -c 'import sys; from mlx._distributed_utils.launch import main; sys.exit(main())' \
         -n 2 --backend ring --starting-port "$port" --env MLX_MPI_LIBNAME="$library" --env PYTHONPATH="$PYTHONPATH" \
         -- "$python" "$work/split.py" >"$work/out" 2>"$work/err" </dev/null

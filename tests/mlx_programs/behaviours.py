@@ -324,4 +324,5 @@ def test_empty():
 names = sys.argv[1:] or [name for name in globals() if name.startswith("test_")]
 for name in names:
     globals()[name]()
-print(f"rank {rank} of {size}: {len(names)} behaviours, {done} checks")
+# print() gives a terminal, such as mpirun has for each rank, the end of the line by itself: another's may come between.
+sys.stdout.write(f"rank {rank} of {size}: {len(names)} behaviours, {done} checks\n")
