@@ -15,6 +15,7 @@
 #define RUN_SECONDS 30.0
 #define CALL_SECONDS 20.0
 #define INIT_SECONDS 15.0
+#define WAIT_ROUNDS 60000 /* of a millisecond, for other ranks */
 
 /* === Small things ============================================================================= */
 
@@ -236,7 +237,7 @@ void member_wait_for_all(struct member *me)
     _Atomic double *there = &me->shared[HARNESS_SLOTS - 1];
     for (double n = *there; !atomic_compare_exchange_strong(there, &n, n + 1);)
         ;
-    for (int i = 0; i < 60000 && *there < me->size; i++)
+    for (int i = 0; i < WAIT_ROUNDS && *there < me->size; i++)
         sleep_seconds(0.001);
 }
 
@@ -280,13 +281,31 @@ const struct harness_backend harness_shm = {
 const struct harness_backend *const harness_backends[] = {&harness_local, &harness_tcp,
                                                           &harness_shm, NULL};
 
+static bool some_are_opening(const struct member *me)
+{
+    const struct member *members = me - me->rank;
+    for (int i = 0; i < me->size; i++)
+        if (!members[i].open && !members[i].failed && !members[i].ended)
+            return true;
+    return false;
+}
+
+/* All, before the first goes on: what it did would break the world in which others open theirs. */
+static void open_world(struct member *me)
+{
+    CHECK_OK(me->run->backend->open(me, &me->world));
+    me->open = true;
+    for (int i = 0; i < WAIT_ROUNDS && some_are_opening(me); i++)
+        sleep_seconds(0.001);
+}
+
 static void member_run(struct member *me)
 {
     struct frame here = {.me = me};
     frame = &here;
     if (setjmp(here.escape) == 0) {
         if (!me->run->without_world)
-            CHECK_OK(me->run->backend->open(me, &me->world));
+            open_world(me);
         me->run->body(me);
     }
     frame = NULL;

@@ -79,7 +79,7 @@ struct member {
 
     /* The harness's. */
     const char *coordinator, *secret;
-    atomic_bool ended, failed;
+    atomic_bool open, ended, failed;
     atomic_ulong checks; /* that it has come to */
     atomic_int ends_by; /* a signal that this rank expects to end by, or HARNESS_BY_EXIT */
     double failed_at;
