@@ -129,7 +129,7 @@ FAKE_API int ibv_query_port(hk_ibv_context *context, uint8_t port, hk_ibv_port_a
         return EIO;
     if (port < 1 || port > settings->ports)
         return EINVAL;
-    bool active = port == settings->active_port && !settings->down && !fake_of(context)->unplugged;
+    bool active = port == settings->active_port && !settings->down && !fake_of(context)->port_down;
     *attr = (hk_ibv_port_attr){.state = active ? HK_IBV_PORT_ACTIVE : HK_IBV_PORT_DOWN,
                                .max_mtu = HK_IBV_MTU_4096,
                                .active_mtu = HK_IBV_MTU_4096,

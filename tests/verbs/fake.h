@@ -204,10 +204,11 @@ struct fake_context {
     pthread_mutex_t lock; /* over all that follows, and all that belongs to the context */
     pthread_t thread;
     int wake[2], events[2]; /* events: asynchronous ones */
-    bool asleep, ending, unplugged, silent;
+    bool asleep, ending, unplugged, port_down, silent;
     atomic_bool gone; /* is looked at without the lock, too */
     unsigned long messages;
     int64_t look_ns; /* when to see whether the device has vanished */
+    int64_t down_ns; /* when the port of an unplugged device says that it is down */
     uint32_t next_key;
     int domains;
     fake_pair *pairs;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define LOOK_NS 20000000     /* between two looks for a device's end */
+#define DOWN_NS 20000000     /* until the port of an unplugged device says that it is down */
 #define AGAIN_NS 1000000     /* between two tries to connect */
 #define RNR_WAIT_NS 10000000 /* for each try of a sender whose peer has no receive */
 #define RNR_FOR_EVER 7
@@ -78,12 +79,18 @@ static void vanish(fake_context *its)
 }
 
 /* The cable is pulled: a pair's next send fails by itself, and those of its peers by not being
- * answered. */
+ * answered. As with soft-RoCE the port says so only a moment later. */
 static void unplug(fake_context *its)
 {
     its->unplugged = true;
+    its->down_ns = fake_now_ns() + DOWN_NS;
     for (fake_pair *pair = its->pairs; pair != NULL; pair = pair->next)
         fake_close_connections(pair);
+}
+
+static void port_down(fake_context *its)
+{
+    its->port_down = true;
     fake_raise_event(its, HK_IBV_EVENT_PORT_ERR);
 }
 
@@ -122,6 +129,8 @@ static void look_for_the_end(fake_context *its)
 {
     const fake_settings *settings = fake_get_settings();
     int64_t now = fake_now_ns();
+    if (its->unplugged && !its->port_down && now >= its->down_ns)
+        port_down(its);
     if (its->gone || now < its->look_ns)
         return;
     its->look_ns = now + LOOK_NS;
@@ -517,6 +526,8 @@ static void earlier(int64_t *next, int64_t at)
 static int64_t work_through(fake_context *its)
 {
     int64_t next = its->look_ns;
+    if (its->unplugged && !its->port_down)
+        earlier(&next, its->down_ns);
     for (fake_pair *pair = its->pairs; pair != NULL && !its->gone; pair = pair->next) {
         accept_in(pair);
         receive(its, pair);

@@ -217,7 +217,8 @@ const char *hk_verbs_wc_text(uint32_t status)
     switch (status) {
     case HK_IBV_WC_SUCCESS: return "success";
     case HK_IBV_WC_LOC_LEN_ERR: return "local length error: a message did not fit its receive";
-    case HK_IBV_WC_LOC_QP_OP_ERR: return "local queue pair error";
+    case HK_IBV_WC_LOC_QP_OP_ERR:
+        return "local queue pair error: the device cannot send; is the cable out?";
     case HK_IBV_WC_LOC_PROT_ERR: return "local protection error: the memory is not registered";
     case HK_IBV_WC_WR_FLUSH_ERR: return "flushed: the queue pair had failed before";
     case HK_IBV_WC_BAD_RESP_ERR: return "bad response";
@@ -234,4 +235,10 @@ const char *hk_verbs_wc_text(uint32_t status)
     case HK_IBV_WC_GENERAL_ERR: return "general error";
     default: return "an error that hocket does not know";
     }
+}
+
+bool hk_verbs_wc_is_own(uint32_t status)
+{
+    return status == HK_IBV_WC_LOC_QP_OP_ERR || status == HK_IBV_WC_LOC_PROT_ERR ||
+           status == HK_IBV_WC_LOC_ACCESS_ERR || status == HK_IBV_WC_FATAL_ERR;
 }

@@ -86,4 +86,7 @@ hocket_status hk_verbs_fail(hk_verbs_step step, const hk_verbs_place *place, int
 /* "retries exhausted: the other end does not answer", of a completion's status. */
 const char *hk_verbs_wc_text(uint32_t status);
 
+/* A status that comes of this rank's device or memory, whatever the peer does. */
+bool hk_verbs_wc_is_own(uint32_t status);
+
 #endif

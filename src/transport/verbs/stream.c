@@ -552,7 +552,8 @@ static void arrived(hk_stream *s, hk_queue *queue, int slot, uint32_t bytes)
         tell(s);
 }
 
-/* Whose fault it is: the own device's, or the peer's. */
+/* Whose fault it is: the own device's, or the peer's. Sends fail before a port says that it is
+ * down. */
 static void judge(hk_stream *s, hk_queue *queue, const hk_ibv_wc *completion)
 {
     char why[160];
@@ -560,7 +561,7 @@ static void judge(hk_stream *s, hk_queue *queue, const hk_ibv_wc *completion)
              queue->rail->device.name, queue->rail->port.number,
              hk_verbs_wc_text(completion->status), completion->status, completion->vendor_err);
     hocket_status status = hk_rail_check(queue->rail);
-    if (status == HOCKET_OK && completion->status == HK_IBV_WC_FATAL_ERR)
+    if (status == HOCKET_OK && hk_verbs_wc_is_own(completion->status))
         status = hk_fail(HOCKET_ERR_SYSTEM, "%s", why);
     fail(s, why);
     if (status != HOCKET_OK)
