@@ -230,6 +230,15 @@ void harness_check_has(const char *file, int line, const char *text, const char 
         harness_fail(file, line, "\"%s\" does not say \"%s\"", text, part);
 }
 
+bool harness_error_names(int rank)
+{
+    int ranks[HARNESS_RANKS_MAX], count = hocket_last_error_ranks(ranks, HARNESS_RANKS_MAX);
+    for (int i = 0; i < count; i++)
+        if (ranks[i] == rank)
+            return true;
+    return false;
+}
+
 /* === A rank =================================================================================== */
 
 void member_wait_for_all(struct member *me)

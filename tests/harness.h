@@ -111,6 +111,9 @@ void member_end_by(struct member *me, int signal);
  * takes the last of the shared numbers. */
 void member_wait_for_all(struct member *me);
 
+/* Whether the last error names this rank, maybe among others. */
+bool harness_error_names(int rank);
+
 /* A second thread of the same rank. Its checks count as the rank's; join passes a failure on. */
 struct side {
     pthread_t thread;

@@ -7,7 +7,8 @@
 #include <time.h>
 
 #define ASK_AFTER_NS (20 * HK_MILLISECOND) /* a wait this long asks the others what they are in */
-#define ANSWER_NS (250 * HK_MILLISECOND)   /* before a deadline, for their answers */
+#define ANSWER_NS (250 * HK_MILLISECOND)   /* for their answers, at least */
+#define EARLY_NS (2 * HK_SECOND)           /* before a deadline that is far, for a busy machine */
 #define NEWS_NS (100 * HK_MILLISECOND)     /* for what a lost peer has said last */
 #define NAP_NS (20 * HK_MILLISECOND)       /* nobody sleeps longer without a look around */
 
@@ -301,18 +302,18 @@ static hocket_status deadline_passed(hk_call *call, int peer, hk_time now)
     if (call->grace == 0 && !comm->endpoint->delegate) {
         memset(comm->answers, 0, (size_t)comm->size * sizeof *comm->answers);
         hk_news_roll_call(comm, &call->what);
-        call->grace = now + ANSWER_NS;
+        call->grace = now + ANSWER_NS > call->deadline ? now + ANSWER_NS : call->deadline;
     }
     return now < call->grace ? HOCKET_OK : late(call, peer);
 }
 
-/* When a wait begins to end: early enough for the answers to be in when the deadline passes, but
- * not before the wait has become long. */
+/* When the others are asked for the last time: early enough for the answers to be in when the
+ * deadline passes, but not before half of the wait. */
 static hk_time ends_from(const hk_call *call)
 {
     bool asks = is_collective(call) && !call->comm->endpoint->delegate;
-    bool is_long = call->deadline - call->began >= 2 * ANSWER_NS;
-    return asks && is_long ? call->deadline - ANSWER_NS : call->deadline;
+    hk_time half = (call->deadline - call->began) / 2, early = half < EARLY_NS ? half : EARLY_NS;
+    return asks && early >= ANSWER_NS ? call->deadline - early : call->deadline;
 }
 
 /* Nothing comes any more from others. In a group of one, messages are from other threads. */
