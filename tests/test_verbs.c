@@ -334,6 +334,34 @@ static void a_peer_that_is_stopped_is_waited_for(void **state)
     verbs_end();
 }
 
+/* What it has sent still comes, though it may have to repeat it when it has nothing else to do. */
+static void leaves_a_stopped_peer(struct member *me)
+{
+    enum { MESSAGES = 20, BYTES = 1000 };
+    unsigned char message[BYTES];
+    CHECK_OK(hocket_barrier(me->world));
+    sleep_seconds(me->rank == 0 ? 0.5 : 1); /* both are out of the barrier, and one is stopped */
+    if (me->rank == 0)
+        stop_for_a_while();
+    for (int i = 0; i < MESSAGES; i++) {
+        if (me->rank == 1) {
+            fill_bytes(message, BYTES, (uint64_t)i);
+            CHECK_OK(hocket_send_bytes(me->world, 0, 5, message, BYTES));
+        } else {
+            CHECK_OK(hocket_recv_into(me->world, 1, 5, message, BYTES, NULL));
+            CHECK_FILLED(message, BYTES, (uint64_t)i);
+        }
+    }
+}
+
+static void who_leaves_a_stopped_peer_waits_for_it(void **state)
+{
+    (void)state;
+    verbs_begin_uc(2, "loss=20,seed=6");
+    PROCESSES(&jaccl, 2, leaves_a_stopped_peer, NULL);
+    verbs_end();
+}
+
 /* === Straight into memory ===================================================================== */
 
 #define LARGE ((size_t)3 << 20)
@@ -715,6 +743,7 @@ int main(void)
         cmocka_unit_test(a_wire_that_loses_all_is_given_up),
         cmocka_unit_test(what_is_lost_comes_while_its_sender_computes),
         cmocka_unit_test(a_peer_that_is_stopped_is_waited_for),
+        cmocka_unit_test(who_leaves_a_stopped_peer_waits_for_it),
         cmocka_unit_test(large_messages_go_straight),
         cmocka_unit_test(receives_are_taken_back_from_the_device),
         cmocka_unit_test(writes_go_over_all_wires),

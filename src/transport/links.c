@@ -18,6 +18,7 @@
                          all before the kernel has seen how much comes */
 #define FLUSH_NS (200 * HK_MILLISECOND) /* at the end, for what was promised */
 #define ACKNOWLEDGE_NS HK_SECOND        /* for the peers' kernels to have it */
+#define CARRIED_NS (10 * HK_SECOND)     /* for a peer that has no kernel to take it */
 
 /* === Progress ================================================================================ */
 
@@ -186,31 +187,37 @@ void hk_links_fini(hk_links *t)
     free(t->hosts);
 }
 
-static bool unsent(const hk_links *t, bool written)
+static bool is_unsent(const hk_link *link, bool written, hk_time waited)
 {
-    for (int i = 0; i < t->size; i++) {
-        const hk_link *link = &t->links[i];
-        if (link->pipe.fd >= 0 &&
-            (written ? hk_pipe_unsent(&link->pipe) : hk_link_wants_to_write(link)))
+    hk_time most = written ? ACKNOWLEDGE_NS : FLUSH_NS;
+    if (link->pipe.fd < 0 || waited >= (link->pipe.carrier != NULL ? CARRIED_NS : most))
+        return false;
+    return written ? hk_pipe_unsent(&link->pipe) : hk_link_wants_to_write(link);
+}
+
+/* Of some link; written: to the kernel or the carrier, but not taken there yet. */
+static bool unsent(const hk_links *t, bool written, hk_time waited)
+{
+    for (int i = 0; i < t->size; i++)
+        if (is_unsent(&t->links[i], written, waited))
             return true;
-    }
     return false;
 }
 
 /* Closing a socket that holds unread bytes resets the connection, and what is still on its way to
  * the peer is lost. So: write out, say that no more comes, and read what comes until the peers'
- * kernels have it all. What a carrier has on its way needs the connection until then. */
+ * kernels have it all. What a carrier has on its way needs the connection, and this rank to repeat
+ * it, until the peer itself has it, which may compute or be kept from its processor. */
 void hk_links_part(hk_links *t, hk_links_progress_fn progress)
 {
     hocket_status status = HOCKET_OK;
-    hk_time until = hk_now() + FLUSH_NS;
-    while (unsent(t, false) && hk_now() < until && status == HOCKET_OK)
+    hk_time began = hk_now();
+    while (unsent(t, false, hk_now() - began) && status == HOCKET_OK)
         status = progress(t, HK_MILLISECOND);
     for (int i = 0; i < t->size; i++)
         if (t->links[i].pipe.fd >= 0 && t->links[i].pipe.carrier == NULL)
             shutdown(t->links[i].pipe.fd, SHUT_WR);
-    until = hk_now() + ACKNOWLEDGE_NS;
-    while (unsent(t, true) && hk_now() < until && status == HOCKET_OK) {
+    while (unsent(t, true, hk_now() - began) && status == HOCKET_OK) {
         status = progress(t, 0);
         poll(NULL, 0, 1);
     }
