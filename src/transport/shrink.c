@@ -169,11 +169,11 @@ hocket_status hk_comm_shrink(hk_comm *comm, hk_time deadline, bool *out)
     }
     if (status != HOCKET_OK)
         return status;
-    if (comm->shrink->outside)
-        return left_behind(comm);
-    hk_endpoint_lock(endpoint);
-    hk_news_shrink(comm, comm->shrink->out, true);
+    hk_endpoint_lock(endpoint); /* the endpoint's thread hears news, too */
+    bool outside = comm->shrink->outside;
+    if (!outside)
+        hk_news_shrink(comm, comm->shrink->out, true);
     memcpy(out, comm->shrink->out, (size_t)comm->size);
     hk_endpoint_unlock(endpoint);
-    return HOCKET_OK;
+    return outside ? left_behind(comm) : HOCKET_OK;
 }
