@@ -19,6 +19,7 @@
 #define SHRINKS_MAX 3
 #define LATER_CALLS 3
 #define SETTLE_US 2000
+#define THREAD_TRIES 1000 /* of a millisecond: one that was joined may still be listed */
 
 typedef struct life {
     const plan *plan;
@@ -331,6 +332,18 @@ static void wait_for_the_parent(life *l)
         chaos_sleep_us(1000);
 }
 
+static int count_threads_left(const life *l)
+{
+    int left = 0;
+    for (int i = 0; i < THREAD_TRIES; i++) {
+        left = count_entries("/proc/self/task") - l->threads - TOOL_THREADS;
+        if (left <= 0)
+            break;
+        chaos_sleep_us(1000);
+    }
+    return left;
+}
+
 static void leave(life *l)
 {
     sabotage_is_over();
@@ -339,7 +352,7 @@ static void leave(life *l)
     hocket_free(l->world.group);
     l->report->free_ns = chaos_now() - began;
     l->report->files_left = count_entries("/proc/self/fd") - l->files;
-    l->report->threads_left = count_entries("/proc/self/task") - l->threads - TOOL_THREADS;
+    l->report->threads_left = count_threads_left(l);
     reach(l, PHASE_DONE);
 }
 
