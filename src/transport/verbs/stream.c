@@ -33,6 +33,7 @@
 #define ASK_AFTER HK_STREAM_REPEATS /* repeats in a row without an answer */
 #define STRIKES_MAX 8               /* answers in a row that brought nothing */
 
+#define LINGER_NS (10 * HK_MILLISECOND) /* the end may come by a faster way than the last words */
 #define LOOK_READS 64 /* of the control connection, before the others get a look */
 #define QUESTION '?'
 #define ANSWER '!'
@@ -383,6 +384,7 @@ static void look_at_control(hk_stream *s)
             return;
         if (got <= 0) {
             s->ended = true;
+            s->ends = hk_now() + LINGER_NS;
             return;
         }
         s->question_bytes += (size_t)got;
@@ -414,7 +416,8 @@ static ssize_t stream_read(void *self, const struct iovec *parts, int count)
     if (s->ended && !s->failed) { /* what came before its end still counts */
         s->owner.hung_up(s->owner.self);
         got = read_frames(s, parts, count);
-        return (ssize_t)got;
+        if (got > 0 || hk_now() >= s->ends)
+            return (ssize_t)got;
     }
     errno = s->failed ? ECONNRESET : EAGAIN;
     return -1;

@@ -90,8 +90,9 @@ typedef struct hk_stream {
     uint8_t question[HK_STREAM_CONTROL];
     size_t question_bytes;
 
-    bool ended;  /* the peer has hung up */
-    bool failed; /* the wire, or the peer's end of it; closed */
+    bool ended;   /* the peer has hung up, ... */
+    hk_time ends; /* ... which counts from then on */
+    bool failed;  /* the wire, or the peer's end of it; closed */
 } hk_stream;
 
 extern const hk_pipe_carrier hk_stream_carrier;
