@@ -8,7 +8,7 @@
 
 #define NOTICE_SECONDS 1.0 /* a death is known to all after this */
 #define AT_ONCE_SECONDS                                                                            \
-    0.5 /* for calls on a group known to be broken, and for leaving: no deadline is that short,    \
+    0.9 /* for calls on a group known to be broken, and for leaving: no deadline is that short,    \
            and a busy machine may take a while */
 #define LARGE_COUNT ((size_t)2 << 20)
 

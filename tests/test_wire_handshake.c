@@ -351,7 +351,7 @@ static void silent_and_slow_strangers_delay_nobody(void **state)
     hk_time start = hk_now();
     start_call(&one, where, WIRE_SECRET, WIRE_SECONDS);
     expect_connection(reception, &one);
-    assert_true(hk_now() - start < HK_SECOND);
+    assert_true(hk_now() - start < 3 * HK_SECOND);
     for (int i = 0; i < SILENT; i++)
         hk_socket_close(strangers[i]);
     hk_reception_close(reception);
@@ -493,7 +493,7 @@ static void without_a_secret_only_loopback_is_served(void **state)
     assert_int_equal(hk_dial("192.0.2.1:1", &hello, &open, 0, hk_deadline_after(5), NULL, &fd,
                              NULL),
                      HOCKET_ERR_AUTH);
-    assert_true(hk_now() - start < HK_SECOND);
+    assert_true(hk_now() - start < 3 * HK_SECOND);
     assert_int_equal(hk_address_resolve("[::1]:1", addresses, &count), HOCKET_OK);
     assert_int_equal(hk_key_allows(&open, &addresses[0], 0), HOCKET_OK);
 }
