@@ -245,13 +245,13 @@ for ranks in 2 3 4; do
     HOCKET_VERBS_PROFILE=apple sums $ranks uc
 done
 [ -z "$MODEL_SAYS" ] || model
-for kind in rc uc ring apple; do
+for kind in rc uc wires ring apple; do
     run "oracle, $kind" "$SUITE" "$tests/test_oracle" $kind
 done
 for kind in rc uc; do
     run "faults, $kind" "$SUITE" "$tests/test_faults" $kind
 done
-for kind in rc uc; do
+for kind in rc uc wires; do
     run "conformance, $kind" "$SUITE" "$tests/test_conformance_verbs" $kind
 done
 close_count
