@@ -238,9 +238,10 @@ typedef struct hocket_config { /* zero-initialised but for size = everything fro
  * and the same coordinator name (or NULL). *group is NULL after a failure. */
 HOCKET_API hocket_status hocket_init(const hocket_config *config, hocket_group **group);
 
-/* Leaves the group. Not collective, does not wait for the others. Their waits for a message of this
- * rank, and in any collective that it has not begun, end with HOCKET_ERR_PEER_LOST and the words
- * "rank 2 has left the group"; what it has sent before can still be received. NULL is fine. A
+/* Leaves the group. Not collective, does not wait for the others' calls. Their waits for a message
+ * of this rank, and in any collective that it has not begun, end with HOCKET_ERR_PEER_LOST and the
+ * words "rank 2 has left the group"; what it has sent before can still be received: the last group
+ * of a connection waits a second at most, over RDMA ten, until it is there. NULL is fine. A
  * subgroup lives on when its parent is freed, in any order; connections close with the last group
  * that uses them. Requests must have been waited for. */
 HOCKET_API void hocket_free(hocket_group *group);
