@@ -324,6 +324,7 @@ static void leaving_early_harms_nobody(struct member *me)
 static void who_is_late_is_named(struct member *me)
 {
     CHECK_OK(hocket_barrier(me->world));
+    member_wait_for_all(me);
     if (me->rank > 0)
         CHECK_OK(hocket_set_timeout(me->world, 0.3 * harness_slowness()));
     for (int rank = 1; me->rank == 0 && rank < me->size; rank++)

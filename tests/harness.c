@@ -59,7 +59,7 @@ int harness_free_port(void)
     static atomic_uint next;
     static atomic_bool seeded;
     if (!atomic_exchange(&seeded, true))
-        next = (unsigned)getpid() * 131;
+        next = (unsigned)getpid() % (COUNT / 1000) * 1000; /* apart from its neighbours */
     for (int tries = 0; tries < COUNT; tries++) {
         int port = FIRST + (int)(atomic_fetch_add(&next, 1) % COUNT);
         if (port_is_free(port))

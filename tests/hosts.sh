@@ -94,7 +94,7 @@ once broadcast 100
 
 echo "a rank on another host is killed"
 start shm 0101 "$worker" 30 300000
-sleep 1.5
+sleep 3
 victim="$(ip netns pids "$name-1" | while read -r pid; do
     tr '\0' '\n' <"/proc/$pid/environ" | grep -q '^HOCKET_RANK=3$' &&
         [ "$(cat "/proc/$pid/comm")" = worker ] && echo "$pid"

@@ -3,6 +3,7 @@
 # wrong is a sentence on every rank. `make parity` compares more, and for longer.
 set -uo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}"
+source tests/kernels.bash
 build=${HOCKET_BUILD_DIR:-build}
 hocket=$build/bin/hocket
 llm=$build/examples/llm
@@ -34,7 +35,8 @@ fail() {
 run() {
     local name=$work/$1 ranks=$2
     shift 2
-    "$hocket" run -n "$ranks" --backend "${backend:-shm}" --timeout $LIMIT -- "$llm" \
+    "$hocket" run -n "$ranks" --backend "${backend:-shm}" --timeout $LIMIT -- \
+        sh -c "$OWN_KERNELS" "$work/kernels" "$llm" \
         --tokens "$tokens" "$@" >"$name.out" 2>"$name.err" </dev/null
 }
 ids() { sed -n 's/.*"tokens": \[\([0-9,]*\)\].*/\1/p' "$work/$1.err"; }

@@ -4,6 +4,7 @@ set -uo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}"
 build=${HOCKET_BUILD_DIR:-build}
 source scripts/common.sh
+source tests/kernels.bash
 
 model=.deps/models/smollm2.gguf
 
@@ -25,7 +26,8 @@ failures=0
 write() {
     local name=$1 ranks=$2
     shift 2
-    "$build/bin/hocket" run -n "$ranks" --backend shm --timeout 100 -- "$build/examples/llm" --raw \
+    "$build/bin/hocket" run -n "$ranks" --backend shm --timeout 100 -- \
+        sh -c "$OWN_KERNELS" "$work/kernels" "$build/examples/llm" --raw \
         --model $model --prompt "$prompt" --tokens 1 --logits "$work/$name" "$@" >/dev/null 2>"$work/err" ||
         { echo "llm_logits: $name: $(cat "$work/err")"; failures=1; }
 }

@@ -5,6 +5,7 @@
 set -uo pipefail
 cd "${HOCKET_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
 source scripts/common.sh
+source tests/kernels.bash
 source tests/mpis.bash
 build=$(cd "${HOCKET_BUILD_DIR:-build}" && pwd) || exit 1
 hocket=$build/bin/hocket
@@ -36,9 +37,15 @@ command -v timeout >/dev/null || timeout() { shift && "$@"; }
 
 # run RANKS OPTION... -- PROGRAM...: what it says goes to $work/out and err.
 run() {
-    local ranks=$1
+    local ranks=$1 options=()
     shift
-    timeout $LIMIT "$hocket" run --mlx -n "$ranks" "$@" >"$work/out" 2>"$work/err" </dev/null
+    while [ "$1" != -- ]; do
+        options+=("$1")
+        shift
+    done
+    shift
+    timeout $LIMIT "$hocket" run --mlx -n "$ranks" ${options[@]+"${options[@]}"} -- \
+        sh -c "$OWN_KERNELS" "$work/kernels" "$@" >"$work/out" 2>"$work/err" </dev/null
 }
 # well WHAT: the last job has ended so.
 well() {

@@ -55,6 +55,7 @@ MaxStartups 100
 Banner $work/banner
 ClientAliveInterval 0
 END
+        rm -f "$work/sshd.log" # of the one before
         "$@" "$sshd" -D -e -f "$work/sshd_config" 2>"$work/sshd.log" &
         local pid=$!
         for tries in $(seq 100); do

@@ -265,7 +265,7 @@ test_terminal_is_given_back() {
     type_at "a stop" expect:ready raw kill:20 cooked kill:18 raw $'type:x\r' expect:$'x\r\nx' \
         $'type:\x03' cooked ends:130 -- --hosts host-b sh -c 'echo ready; exec cat'
     type_at "no program" cooked ends:127 -- --hosts host-b /no/such/program
-    type_at "a time limit" expect:ready raw cooked ends:124 -- --timeout 3 --hosts host-b \
+    type_at "a time limit" expect:ready raw cooked ends:124 -- --timeout 6 --hosts host-b \
         sh -c 'echo ready; exec sleep 40'
 }
 

@@ -50,6 +50,7 @@ alive() {
 }
 # start_family: $job is the launcher's pid, $pids are the ranks' and their children's.
 start_family() {
+    rm -f "$work"/out.* # the child may open it after the first look
     ip netns exec "$name-0" "$hocket" run --ssh "$ssh" --hosts $hosts --timeout 100 \
         -- "$rank" family deaf >"$work/out.0" 2>"$work/out.1" </dev/null &
     job=$!

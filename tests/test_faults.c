@@ -133,6 +133,7 @@ static void one_fails(struct member *me)
     harness_note("rank %d ends by %d while others are in %s", fault->victim, fault->how,
                  fault->wait->name);
     CHECK_OK(hocket_barrier(me->world));
+    member_wait_for_all(me);
     if (me->rank != fault->victim) {
         survive(me, fault);
         return;
@@ -268,10 +269,9 @@ static void an_outsider_dies(struct member *me)
     hocket_group *odd = NULL;
     CHECK_OK(hocket_split(me->world, me->rank % 2 == 1 ? 1 : HOCKET_NO_COLOR, 0, &odd));
     CHECK_OK(hocket_barrier(me->world));
-    if (me->rank == 0) {
-        sleep_seconds(0.1); /* until all have left the barrier, which waits for this rank too */
+    member_wait_for_all(me);
+    if (me->rank == 0)
         member_end_by(me, SIGKILL);
-    }
     for (int i = 0; odd != NULL && i < 20; i++) {
         float one = 1;
         sleep_seconds(0.01);
@@ -323,7 +323,7 @@ static void a_frozen_rank_is_a_timeout_that_names_it(void **state)
                                  .wait = &waits[i],
                                  .expected = HOCKET_ERR_TIMEOUT,
                                  .notice_s = 4},
-                  4, 1);
+                  4, 2);
 }
 
 enum { DEADLINES = 3 }; /* the machine may be late for one or two */

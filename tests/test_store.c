@@ -22,7 +22,7 @@
 
 #define RANKS 3
 #define PATIENCE (20 * HK_SECOND)
-#define SHORT (200 * HK_MILLISECOND)
+#define SHORT HK_SECOND
 #define LINE 4096
 #define PAIRS 16
 

@@ -158,12 +158,13 @@ static void waits_with_its_cable_pulled(struct member *me)
     char byte, path[96];
     CHECK_OK(open_world(me, &me->world));
     CHECK_OK(hocket_barrier(me->world));
+    member_wait_for_all(me);
     if (me->rank != VICTIM) {
         CHECK_STATUS(HOCKET_ERR_PEER_LOST, hocket_recv_into(me->world, VICTIM, 1, &byte, 1, NULL));
         CHECK_INT(VICTIM, hocket_last_error_rank());
         return;
     }
-    sleep_seconds(0.2); /* all have left the barrier */
+    sleep_seconds(0.2); /* all wait */
     snprintf(path, sizeof path, "%s/fake%d.unplug", verbs_folder(), VICTIM);
     fclose(fopen(path, "w"));
     double began = seconds_now();

@@ -164,7 +164,7 @@ static void missing_ranks_are_named_on_all(void **state)
     char where[HK_COORDINATOR_MAX];
     wire_rank ranks[4];
     wire_free_port("127.0.0.1", where);
-    wire_make_ranks(ranks, 4, where, WIRE_SECRET, 0.5, NULL);
+    wire_make_ranks(ranks, 4, where, WIRE_SECRET, 1.5, NULL);
     ranks[1].deadline -= 200 * HK_MILLISECOND; /* rank 0's word is waited for */
     wire_run(ranks, 2, meet_only);
     for (int i = 0; i < 2; i++) {
@@ -172,7 +172,7 @@ static void missing_ranks_are_named_on_all(void **state)
         assert_non_null(strstr(ranks[i].error.text, where));
         assert_int_equal(ranks[i].error.rank_count, 2);
         assert_int_equal(ranks[i].error.ranks[1], 3);
-        assert_true(ranks[i].seconds < 1.6);
+        assert_true(ranks[i].seconds < 3);
     }
 }
 
@@ -255,7 +255,7 @@ static void without_rank_0_the_others_say_so(void **state)
     wire_make_ranks(ranks, 2, where, WIRE_SECRET, 0.3, NULL);
     wire_run(ranks + 1, 1, meet_only);
     expect(&ranks[1], HOCKET_ERR_TIMEOUT, 0, "for rank 0 at ");
-    assert_true(ranks[1].seconds < 1);
+    assert_true(ranks[1].seconds < 3);
 }
 
 static hocket_status leave_or_gather(wire_rank *rank)
@@ -299,11 +299,11 @@ static void a_rank_that_dies_before_all_have_arrived_is_named(void **state)
     wire_free_port("127.0.0.1", where);
     wire_make_ranks(ranks, 3, where, WIRE_SECRET, WIRE_SECONDS, NULL);
     /* Rank 1 comes within its deadline and gives up a second later; rank 2 never comes. */
-    ranks[1].deadline = hk_deadline_after(0.3);
+    ranks[1].deadline = hk_deadline_after(1);
     wire_run(ranks, 2, meet_only);
     expect(&ranks[0], HOCKET_ERR_PEER_LOST, 1, "left during the meeting");
     expect(&ranks[1], HOCKET_ERR_TIMEOUT, 0, "rank 0");
-    assert_true(ranks[0].seconds < 2.5);
+    assert_true(ranks[0].seconds < 3.5);
 }
 
 static void two_with_the_same_rank_are_an_error_on_all(void **state)
@@ -336,7 +336,7 @@ static void another_world_size_is_an_error_on_all(void **state)
 static hocket_status meet_late(wire_rank *rank)
 {
     if (rank->settings.rank == 1)
-        usleep(200 * 1000);
+        usleep(50 * 1000); /* rank 0 tells who comes within half a second */
     return meet_only(rank);
 }
 
@@ -513,7 +513,7 @@ static hocket_status squat_or_meet(wire_rank *rank)
     squat *one = rank->context;
     if (rank->index < 2) {
         if (rank->index == 0)
-            usleep(400 * 1000);
+            usleep(900 * 1000);
         rank->context = one->all;
         return meet_and_exchange(rank);
     }

@@ -116,7 +116,7 @@ static plan make_plan(const options *o, unsigned long round)
     p.timeout_s = p.kind == FAULT_FREEZE         ? 2 * SLOWNESS
                   : p.kind == FAULT_LATE_MESSAGE ? 1 * SLOWNESS
                                                  : CHAOS_TIMEOUT_S;
-    p.init_timeout_s = p.kind == FAULT_FREEZE_INIT || p.kind == FAULT_KILL_INIT ? 2 * SLOWNESS : 20;
+    p.init_timeout_s = p.kind == FAULT_FREEZE_INIT || p.kind == FAULT_KILL_INIT ? 4 : 20;
     bool told = p.kind == FAULT_KILL || p.kind == FAULT_EXIT || p.kind == FAULT_ABORT ||
                 p.kind == FAULT_LEAVE;
     p.hasty = told && chaos_random(&random) % 2 == 0;

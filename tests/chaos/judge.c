@@ -11,7 +11,7 @@
 #define DEADLINE_LIMIT SECOND       /* from the deadline to the return */
 #define INIT_LIMIT (SECOND * 5 / 4) /* there others wait a second for rank 0's word */
 #define LATER_LIMIT (10 * MS)
-#define FREE_LIMIT (500 * MS)
+#define FREE_LIMIT (950 * MS) /* who waits in vain for a peer waits for a second */
 #define TURNS_A_RANK                                                                               \
     2 /* that what a limit is for may take, each as long as the machine lets wait */
 

@@ -318,7 +318,7 @@ static int tell(hocket_status status)
 static int misbehave(const char *how)
 {
     float x[4] = {1, 1, 1, 1}, y[4];
-    struct timespec nap = {.tv_sec = 3};
+    struct timespec nap = {.tv_sec = 6};
     if (strcmp(how, "uneven") == 0) {
         hocket_set_timeout(world, 5);
         if (rank == 1)
@@ -327,12 +327,13 @@ static int misbehave(const char *how)
             tell(hocket_gather(world, x, y, 1, HOCKET_FLOAT32, 0));
         return nanosleep(&nap, NULL) != 0; /* mpirun ends all when the first has ended so */
     }
-    hocket_set_timeout(world, 1);
+    hocket_set_timeout(world, 3);
     if (rank == 1 && strcmp(how, "die") == 0)
         raise(SIGKILL);
     if (rank == 1)
         return nanosleep(&nap, NULL) != 0;
-    return tell(hocket_all_sum(world, x, 1));
+    tell(hocket_all_sum(world, x, 1));
+    return nanosleep(&nap, NULL) != 0; /* until the others, too, have told */
 }
 
 int main(int argc, char **argv)

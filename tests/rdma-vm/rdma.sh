@@ -39,11 +39,14 @@ run()
 # The library's own programs first: where these do not get through, it is the guest that is at fault.
 pingpong()
 {
-    local began wrong=0 kind=$1
+    local began tries wrong=0 kind=$1
     wanted "pingpong, $kind" || return 0
     began=$(now)
     timeout "$LIMIT" "ibv_${kind}_pingpong" -d rdma1 -g 1 -n 100 >"$work/out.0" 2>&1 &
-    sleep 1    # it listens
+    for ((tries = 0; tries < LIMIT * 5; tries++)); do # until it listens at port 18515
+        grep -qE ':4853 [0-9A-F]+:0000 0A ' /proc/net/tcp /proc/net/tcp6 && break
+        sleep 0.2
+    done
     timeout "$LIMIT" "ibv_${kind}_pingpong" -d rdma2 -g 1 -n 100 127.0.0.1 >"$work/out.1" 2>&1 || wrong=1
     wait $! || wrong=1
     says 0 "100 iters" || wrong=1
