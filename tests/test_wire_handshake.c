@@ -439,6 +439,12 @@ static void a_recorded_dialer_is_turned_away(void **state)
         hk_socket_close(accepted);
         hk_socket_close(fd);
     }
+    int leaves = wire_stranger(where); /* as that rank, and tells less */
+    assert_int_equal(hk_socket_send_all(leaves, proof.hello, HK_HELLO_BYTES, hk_deadline_after(2)),
+                     HOCKET_OK);
+    expect_nobody(reception, 0.3);
+    hk_socket_close(leaves);
+    expect_nobody(reception, 0.3);
     char why[200];
     assert_int_equal(hk_reception_rejected(reception, 2, why, sizeof why), HOCKET_ERR_AUTH);
     assert_non_null(strstr(why, "does not know this job's secret"));

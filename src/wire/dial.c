@@ -99,15 +99,9 @@ static hocket_status attempt(const dialing *dial, const hk_address *address, hk_
     return status;
 }
 
-/* Whoever answered and was wrong tells more than a port where nobody is any longer. */
-static bool is_answer(hocket_status status)
-{
-    return status == HOCKET_ERR_AUTH || status == HOCKET_ERR_PROTOCOL;
-}
-
 static void keep_reason(dialing *dial, hocket_status status)
 {
-    if (is_answer(status) || !is_answer(dial->reason.status))
+    if (hk_proof_tells(dial->reason.status, status))
         dial->reason = *hk_error_last();
 }
 
@@ -184,9 +178,9 @@ hocket_status hk_dial(const char *where, const hk_hello *hello, const hk_key *ke
         hk_time left = hk_deadline_left(deadline);
         if (left == 0)
             return fail_late(&dial, since);
-        if (is_answer(dial.reason.status) && !dial.warned)
+        if (hk_proof_is_answer(dial.reason.status) && !dial.warned)
             hk_log(HK_LOG_WARN, hello->rank, "%s; trying again", dial.reason.text);
-        dial.warned = is_answer(dial.reason.status);
+        dial.warned = hk_proof_is_answer(dial.reason.status);
         hk_time span = pause < left ? pause : left;
         struct timespec nap = {.tv_sec = 0, .tv_nsec = (long)span};
         nanosleep(&nap, NULL);

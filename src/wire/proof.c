@@ -241,3 +241,13 @@ void hk_proof_wipe(hk_proof *proof)
 {
     sodium_memzero(proof, sizeof *proof);
 }
+
+bool hk_proof_is_answer(hocket_status failed)
+{
+    return failed == HOCKET_ERR_AUTH || failed == HOCKET_ERR_PROTOCOL;
+}
+
+bool hk_proof_tells(hocket_status before, hocket_status now)
+{
+    return hk_proof_is_answer(now) || !hk_proof_is_answer(before);
+}

@@ -53,4 +53,9 @@ void hk_proof_peer(const hk_proof *proof, const hk_address *address, hk_peer *pe
 
 void hk_proof_wipe(hk_proof *proof);
 
+/* Whether a handshake failed because the other end answered and was wrong, and so whether the
+ * failure is worth keeping instead of one before: it tells more than that nobody was there. */
+bool hk_proof_is_answer(hocket_status failed);
+bool hk_proof_tells(hocket_status before, hocket_status now);
+
 #endif

@@ -104,7 +104,8 @@ static void reject(hk_reception *reception, int at)
     char where[HK_ADDRESS_TEXT_MAX];
     hk_address_format(&one->address, where);
     int rank = one->proof.other.world_size > 0 ? one->proof.other.rank : -1;
-    if (rank >= 0 && rank < reception->self.world_size) {
+    bool known = rank >= 0 && rank < reception->self.world_size;
+    if (known && hk_proof_tells(reception->rejections[rank].status, error->status)) {
         rejection *kept = &reception->rejections[rank];
         kept->status = error->status;
         snprintf(kept->why, sizeof kept->why, "rank %d at %s %.200s", rank, where, error->text);
