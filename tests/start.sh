@@ -235,7 +235,7 @@ type_at() {
 test_terminal() {
     local one=(--hosts host-b --env PS1=ok\>)
     TERM=vt52 type_at "a shell" 'expect:ok>' raw $'type:tty >/dev/null && echo a "$TERM" $HOCKET_TERMINAL\r' \
-        'expect:a vt52 1' $'type:test -t 0 -a -t 1 -a -t 2 && echo all\r' expect:$'\nall' size:33,99 \
+        'expect:a vt52 1' 'expect:ok>' $'type:test -t 0 -a -t 1 -a -t 2 && echo all\r' expect:$'\nall' size:33,99 \
         $'type:sleep 0.5; stty size\r' 'expect:33 99' size:11,44 $'type:sleep 0.5; stty size\r' \
         'expect:11 44' $'type:exit 3\r' cooked ends:3 -- "${one[@]}" sh -i
     type_at "Ctrl-C" 'expect:ok>' $'type:cat\r' $'type:x\r' expect:$'x\r\nx' $'type:\x03' 'expect:ok>' \
