@@ -230,23 +230,21 @@ void harness_check_has(const char *file, int line, const char *text, const char 
         harness_fail(file, line, "\"%s\" does not say \"%s\"", text, part);
 }
 
-bool harness_error_names(int rank)
+/* === A rank =================================================================================== */
+
+static bool some_are_behind(const struct member *me)
 {
-    int ranks[HARNESS_RANKS_MAX], count = hocket_last_error_ranks(ranks, HARNESS_RANKS_MAX);
-    for (int i = 0; i < count; i++)
-        if (ranks[i] == rank)
+    const struct member *members = me - me->rank;
+    for (int i = 0; i < me->size; i++)
+        if (members[i].meetings < me->meetings && !members[i].failed && !members[i].ended)
             return true;
     return false;
 }
 
-/* === A rank =================================================================================== */
-
 void member_wait_for_all(struct member *me)
 {
-    _Atomic double *there = &me->shared[HARNESS_SLOTS - 1];
-    for (double n = *there; !atomic_compare_exchange_strong(there, &n, n + 1);)
-        ;
-    for (int i = 0; i < WAIT_ROUNDS && *there < me->size; i++)
+    me->meetings++;
+    for (int i = 0; i < WAIT_ROUNDS && some_are_behind(me); i++)
         sleep_seconds(0.001);
 }
 
@@ -290,22 +288,11 @@ const struct harness_backend harness_shm = {
 const struct harness_backend *const harness_backends[] = {&harness_local, &harness_tcp,
                                                           &harness_shm, NULL};
 
-static bool some_are_opening(const struct member *me)
-{
-    const struct member *members = me - me->rank;
-    for (int i = 0; i < me->size; i++)
-        if (!members[i].open && !members[i].failed && !members[i].ended)
-            return true;
-    return false;
-}
-
 /* All, before the first goes on: what it did would break the world in which others open theirs. */
 static void open_world(struct member *me)
 {
     CHECK_OK(me->run->backend->open(me, &me->world));
-    me->open = true;
-    for (int i = 0; i < WAIT_ROUNDS && some_are_opening(me); i++)
-        sleep_seconds(0.001);
+    member_wait_for_all(me);
 }
 
 static void member_run(struct member *me)

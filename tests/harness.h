@@ -79,7 +79,8 @@ struct member {
 
     /* The harness's. */
     const char *coordinator, *secret;
-    atomic_bool open, ended, failed;
+    atomic_bool ended, failed;
+    atomic_int meetings; /* in member_wait_for_all */
     atomic_ulong checks; /* that it has come to */
     atomic_int ends_by; /* a signal that this rank expects to end by, or HARNESS_BY_EXIT */
     double failed_at;
@@ -107,12 +108,9 @@ hocket_config member_config(const struct member *me);
 enum { HARNESS_BY_EXIT = -1 };
 void member_end_by(struct member *me, int signal);
 
-/* Until all ranks have come here, once in a run: so that a death is not seen in the call before. It
- * takes the last of the shared numbers. */
+/* Until all ranks that live have come here as often as this one: so that a death is not seen in the
+ * call before. */
 void member_wait_for_all(struct member *me);
-
-/* Whether the last error names this rank, maybe among others. */
-bool harness_error_names(int rank);
 
 /* A second thread of the same rank. Its checks count as the rank's; join passes a failure on. */
 struct side {

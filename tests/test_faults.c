@@ -3,6 +3,7 @@
  * uc`: over that variant of verbs_help.h. */
 #include <signal.h>
 #include <unistd.h>
+#include "core/status.h"
 #include "harness.h"
 #include "verbs_help.h"
 
@@ -116,8 +117,7 @@ static void survive(struct member *me, const struct fault *fault)
     double noticed = seconds_now();
     char named[32];
     CHECK_STATUS(fault->expected, status);
-    CHECK_THAT(hocket_last_error_rank() == fault->victim &&
-                   hocket_last_error_ranks(NULL, 0) == 1,
+    CHECK_THAT(hocket_last_error_rank() == fault->victim && hocket_last_error_ranks(NULL, 0) == 1,
                "not rank %d alone is named: %s", fault->victim, hocket_last_error());
     snprintf(named, sizeof(named), "rank %d", fault->victim);
     CHECK_HAS(hocket_last_error(), named);
@@ -344,7 +344,7 @@ static void misses_its_deadlines(struct member *me)
         double begin = seconds_now(), took;
         CHECK_STATUS(HOCKET_ERR_TIMEOUT, hocket_barrier(groups[i]));
         took = seconds_now() - begin;
-        CHECK(harness_error_names(1));
+        CHECK(hk_error_names(hk_error_last(), 1));
         right += strstr(hocket_last_error(), "for rank 1; ranks 0 and 2 are in it") != NULL;
         best = took < best ? took : best;
     }

@@ -209,7 +209,7 @@ static void come_late(struct member *me)
     }
     CHECK_STATUS(HOCKET_ERR_TIMEOUT, hocket_all_sum(me->world, data, 100));
     /* A machine so busy that another rank's answer comes too late has that one named as well. */
-    CHECK_THAT(harness_error_names(3), "rank 3 is not named: %s", hocket_last_error());
+    CHECK_THAT(hk_error_names(hk_error_last(), 3), "rank 3 is not named: %s", hocket_last_error());
     CHECK_HAS(hocket_last_error(), "all_reduce #1");
 }
 
